@@ -1,0 +1,13 @@
+"""A convolution lab for JAX: networks as pure functions, gradients that are checked, runs that can be believed."""
+
+from jaxcnn import bench as bench
+from jaxcnn import data as data
+from jaxcnn import losses as losses
+from jaxcnn import metrics as metrics
+from jaxcnn import models as models
+from jaxcnn import ops as ops
+from jaxcnn import train as train
+from jaxcnn.errors import InputError as InputError
+from jaxcnn.ops import avg_pool as avg_pool
+from jaxcnn.ops import conv2d as conv2d
+from jaxcnn.ops import max_pool as max_pool

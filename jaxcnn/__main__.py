@@ -1,0 +1,5 @@
+"""``python -m jaxcnn``."""
+
+from jaxcnn.cli import main
+
+main()

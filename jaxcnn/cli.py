@@ -1,0 +1,154 @@
+"""The command line: one small function a command, which parses, calls the library and prints."""
+
+import functools
+import io
+import json
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from jaxcnn import train as training
+from jaxcnn.data import read_images
+from jaxcnn.errors import InputError
+from jaxcnn.report import console, summary, write_report
+
+RUNS = Path("runs")
+
+
+def lab(run_dir: Path | None = None, overwrite: bool = False, seed: int = 0, device: str | None = None) -> None:
+    """Train the tutorial's network on its ten images and show what came of it.
+
+    Args:
+      run_dir: Where the run is kept; runs/lab-1, or the next number, if not given.
+      overwrite: Replace the run that is there.
+      seed: The PRNG key that everything random comes from.
+      device: cpu, gpu or tpu; the platform that JAX prefers if not given.
+    """
+
+    def print_epoch(epoch: training.Epoch) -> None:
+        if epoch.epoch % 20 == 0:
+            print(f"Epoch: {epoch.epoch}, Loss: {epoch.train_loss:.6f}")
+
+    directory = run_dir or training.next_run_directory(RUNS, "lab")
+    config = training.lab_config(seed, device)
+    run = training.train_run(config, directory, overwrite=overwrite, on_epoch=print_epoch)
+    print(f"Accuracy: {run.metrics()['train']['accuracy']}")
+    _show(run)
+
+
+def train(
+    config: Annotated[training.TrainConfig, tyro.conf.arg(name="")],
+    run_dir: Path | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Train a network and keep the run.
+
+    Args:
+      run_dir: Where the run is kept; runs/DATA-1, or the next number, if not given.
+      overwrite: Replace the run that is there.
+    """
+    name = Path(config.data.replace(":", "-").replace(",", "")).stem
+    directory = run_dir or training.next_run_directory(RUNS, name)
+    with console.progress(config.epochs) as on_epoch:
+        run = training.train_run(config, directory, overwrite=overwrite, on_epoch=on_epoch)
+    _show(run)
+
+
+def evaluate(
+    directory: tyro.conf.Positional[Path],
+    data: str | None = None,
+    batch_size: int | None = None,
+    device: str | None = None,
+    as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
+) -> None:
+    """Score a run's network on its test images, or on other data.
+
+    Args:
+      directory: The run.
+      data: A data set's name or an .npz file, all of which is scored; the run's own parts if not given.
+      batch_size: Images at a time; the run's if not given. It changes the speed, not the scores.
+      device: cpu, gpu or tpu; the platform that JAX prefers if not given.
+      as_json: Print JSON instead of a table.
+    """
+    scores = training.evaluate_run(training.load_run(directory, device), data, batch_size)
+    if as_json:
+        print(json.dumps(scores, indent=2))
+    else:
+        console.print_scores(str(directory), scores)
+
+
+def predict(
+    directory: tyro.conf.Positional[Path],
+    images: tyro.conf.Positional[tuple[Path, ...]],
+    device: str | None = None,
+) -> None:
+    """Name the class of images.
+
+    Args:
+      directory: The run.
+      images: Pictures (PNG, JPEG, …) or .npz files with a member named images.
+      device: cpu, gpu or tpu; the platform that JAX prefers if not given.
+    """
+    run = training.load_run(directory, device)
+    rows = training.classify(run, *read_images(images))
+    console.print_table(str(directory), ["image", "class", "probability"], rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command: exit status 0 on success, 1 when training diverged, 2 on bad input, told in one line on stderr."""
+    try:
+        _parse(arguments)()
+    except (InputError, OSError) as error:
+        _exit(2, error)
+    except training.DivergedError as error:
+        _exit(1, error)
+    except KeyboardInterrupt:
+        _exit(130, "interrupted")
+
+
+def _parse(arguments: Sequence[str] | None) -> Callable[[], None]:
+    """The command with its arguments; what tyro draws in a box about wrong ones becomes one line."""
+    commands: dict[str, Callable[..., Any]] = {f.__name__: _deferred(f) for f in (lab, train, evaluate, predict)}
+    drawn = io.StringIO()
+    try:
+        with redirect_stderr(drawn):
+            return tyro.extras.subcommand_cli_from_dict(
+                commands,
+                prog="jaxcnn",
+                description="A convolution lab for JAX.",
+                args=arguments,
+                config=(tyro.conf.OmitArgPrefixes,),
+            )
+    except SystemExit as stop:
+        if stop.code == 2:
+            raise InputError(_first_part(drawn.getvalue())) from None
+        raise
+
+
+def _deferred(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+    """The same command line, parsed without being run."""
+    return functools.wraps(command)(lambda *args, **kwargs: functools.partial(command, *args, **kwargs))
+
+
+def _first_part(box: str) -> str:
+    """The text of a box, up to its first rule."""
+    lines = [line.strip("│ ") for line in box.splitlines() if line.startswith("│")]
+    rule = next((number for number, line in enumerate(lines) if line.startswith("─")), len(lines))
+    return " ".join(" ".join(lines[:rule]).split()) or box.strip()
+
+
+def _show(run: training.Run) -> None:
+    metrics = run.metrics()
+    parts = {name: metrics[name] for name in ("train", "val", "test") if name in metrics}
+    console.print_scores(str(run.directory), parts)
+    print(summary(metrics))
+    print(f"Pictures: {write_report(run)}")
+
+
+def _exit(status: int, message: object) -> None:
+    print("jaxcnn:", " ".join(str(message).split()), file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,7 @@
+"""Arrays in, arrays out: convolution and pooling in pure JAX."""
+
+from jaxcnn.ops.conv import conv2d as conv2d
+from jaxcnn.ops.geometry import ConvGeometry as ConvGeometry
+from jaxcnn.ops.geometry import PoolGeometry as PoolGeometry
+from jaxcnn.ops.pool import avg_pool as avg_pool
+from jaxcnn.ops.pool import max_pool as max_pool

@@ -1,0 +1,3 @@
+"""What a person looks at: figures, the page of a run, tables and the progress bar."""
+
+from jaxcnn.report.summary import summary as summary

@@ -1,0 +1,69 @@
+"""Parameters on disk: Orbax's files, with a checksum of each so that a damaged one is never read.
+
+Orbax alone notices a missing or shortened file, but a changed byte inside an array may pass. ``SHA256SUMS`` is in the
+format of the ``sha256sum`` tool, which can check a directory too: ``sha256sum --check SHA256SUMS``.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxcnn.errors import InputError
+
+SUMS = "SHA256SUMS"
+
+
+def save_checkpoint(directory: Path, tree: Any) -> None:
+    """Write a pytree of arrays to ``directory``, which must not exist yet."""
+    import orbax.checkpoint as ocp  # half a second to import, and only runs that save or load need it
+
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(directory.absolute(), tree)
+    (directory / SUMS).write_text("".join(f"{_sum(path)}  {name}\n" for name, path in _files(directory).items()))
+
+
+def restore_checkpoint(directory: Path, like: Any, device: jax.Device) -> Any:
+    """Read a pytree of arrays onto ``device``.
+
+    Args:
+      directory: what :func:`save_checkpoint` wrote.
+      like: a pytree of the structure, shapes and dtypes that are expected.
+
+    Raises:
+      InputError: the checkpoint is absent, damaged, or of another structure.
+    """
+    import orbax.checkpoint as ocp
+
+    _verify(directory)
+    sharding = jax.sharding.SingleDeviceSharding(device)
+    expected = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), like)
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            return checkpointer.restore(directory.absolute(), expected)
+    except ValueError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"checkpoint {directory}: expected the run's model, found another one ({reason})") from error
+
+
+def _verify(directory: Path) -> None:
+    """Compare each file with its checksum."""
+    sums = directory / SUMS
+    if not sums.is_file():
+        raise InputError(f"checkpoint {directory}: expected a file {SUMS} in it, found none")
+    files = _files(directory)
+    for line in sums.read_text(errors="replace").splitlines():
+        expected, _, name = line.partition("  ")
+        found = _sum(files[name]) if name in files else "no such file"
+        if found != expected:
+            raise InputError(f"checkpoint {directory} is damaged: {name}: expected SHA-256 {expected}, found {found}")
+
+
+def _files(directory: Path) -> dict[str, Path]:
+    paths = sorted(path for path in directory.rglob("*") if path.is_file() and path.name != SUMS)
+    return {path.relative_to(directory).as_posix(): path for path in paths}
+
+
+def _sum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,90 @@
+"""One table of convolutions that every algorithm is tested on, and the sum they are all tested against."""
+
+import itertools
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+from hypothesis import strategies as st
+
+from jaxcnn.ops.geometry import ConvGeometry
+
+
+class ConvCase(NamedTuple):
+    """Shapes and options of one two-dimensional convolution."""
+
+    x: tuple[int, int, int, int]
+    kernel: tuple[int, int, int, int]
+    options: Mapping[str, Any] = MappingProxyType({})
+
+    def arrays(self, dtype="float64", seed=0):
+        """x, kernel and a cotangent, drawn from the seed."""
+        rng = np.random.default_rng(seed)
+        shapes = (self.x, self.kernel, self.geometry.output_shape)
+        return tuple(rng.normal(size=shape).astype(dtype) for shape in shapes)
+
+    @property
+    def geometry(self) -> ConvGeometry:
+        return ConvGeometry.resolve(self.x, self.kernel, **self.options)
+
+
+CASES = {
+    "lab": ConvCase((10, 8, 8, 1), (3, 3, 1, 16)),
+    "one pixel": ConvCase((2, 1, 1, 3), (1, 1, 3, 4)),
+    "one pixel under a 3x3": ConvCase((2, 1, 1, 3), (3, 3, 3, 4)),
+    "valid": ConvCase((2, 7, 6, 3), (3, 2, 3, 5), {"padding": "VALID"}),
+    "strides": ConvCase((2, 9, 7, 3), (3, 3, 3, 4), {"strides": (2, 3)}),
+    "stride larger than the window": ConvCase((2, 9, 9, 2), (2, 2, 2, 3), {"strides": 4, "padding": "VALID"}),
+    "asymmetric padding": ConvCase((2, 6, 5, 3), (3, 3, 3, 4), {"padding": ((2, 0), (0, 3))}),
+    "negative padding": ConvCase((2, 8, 7, 3), (3, 3, 3, 4), {"padding": ((-1, 2), (1, -2))}),
+    "dilation": ConvCase((2, 9, 9, 2), (3, 3, 2, 3), {"kernel_dilation": (2, 3)}),
+    "dilation and stride": ConvCase((2, 11, 9, 2), (3, 2, 2, 3), {"kernel_dilation": 2, "strides": 2, "padding": 1}),
+    "even window": ConvCase((3, 6, 6, 2), (4, 2, 2, 3)),
+    "7x7": ConvCase((1, 9, 8, 3), (7, 7, 3, 4), {"strides": 2}),
+    "groups": ConvCase((2, 6, 6, 4), (3, 3, 2, 6), {"feature_group_count": 2}),
+    "depthwise": ConvCase((2, 6, 6, 3), (3, 3, 1, 6), {"feature_group_count": 3, "strides": 2}),
+    "no images": ConvCase((0, 5, 5, 2), (3, 3, 2, 3)),
+}
+
+
+@st.composite
+def conv_cases(draw) -> ConvCase:
+    """Any convolution that has an output: stride, pads, dilation, groups, odd sizes, 1x1 to 7x7."""
+    size = st.integers(1, 9)
+    window, strides, dilation = (draw(st.tuples(*[st.integers(1, most)] * 2)) for most in (7, 3, 3))
+    pads = st.integers(-1, 4)
+    padding = draw(st.one_of(st.just("SAME"), st.tuples(*[st.tuples(pads, pads)] * 2)))
+    groups, k_in, per_group = draw(st.tuples(*[st.integers(1, 3)] * 3))
+    extents = [d * (k - 1) + 1 for k, d in zip(window, dilation, strict=True)]
+    sizes = [draw(size) for _ in extents]
+    if padding != "SAME":
+        sizes = [max(i, e - sum(p), 1) for i, e, p in zip(sizes, extents, padding, strict=True)]
+    return ConvCase(
+        (draw(st.integers(1, 3)), *sizes, groups * k_in),
+        (*window, k_in, groups * per_group),
+        {
+            "strides": strides,
+            "padding": padding,
+            "kernel_dilation": dilation,
+            "feature_group_count": groups,
+        },
+    )
+
+
+def loop_convolution(x, kernel, geometry: ConvGeometry):
+    """y[n, o, f] = Σ_{t, c} x[n, s·o + d·t − p, c] · w[t, c, f], term by term in float64."""
+    n, h_out, w_out, c_out = geometry.output_shape
+    rows, columns = geometry.axes
+    k_in, per_group = kernel.shape[2], c_out // geometry.groups
+    y = np.zeros((n, h_out, w_out, c_out))
+    for o, p, i, j in itertools.product(*map(range, (h_out, w_out, *kernel.shape[:2]))):
+        r = rows.stride * o + rows.dilation * i - rows.pad_lo
+        c = columns.stride * p + columns.dilation * j - columns.pad_lo
+        if not (0 <= r < x.shape[1] and 0 <= c < x.shape[2]):
+            continue
+        for group in range(geometry.groups):
+            features = slice(group * per_group, (group + 1) * per_group)
+            seen = x[:, r, c, group * k_in : (group + 1) * k_in]
+            y[:, o, p, features] += seen @ kernel[i, j, :, features]
+    return y

@@ -1,0 +1,106 @@
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+from flax import linen as nn
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax import numpy as jnp
+from tolerances import assert_close
+
+from jaxcnn.ops import avg_pool, max_pool
+
+POOLS = {
+    "2x2 tiles": ((4, 8, 6, 3), (2, 2), (2, 2), "VALID"),
+    "a rest that no window reaches": ((2, 7, 7, 2), (2, 2), (2, 2), "VALID"),
+    "overlapping": ((2, 7, 8, 2), (3, 3), (2, 2), "SAME"),
+    "no strides": ((2, 5, 5, 2), (2, 3), None, "VALID"),
+    "explicit padding": ((2, 5, 5, 2), (3, 3), (2, 1), ((1, 0), (2, 2))),
+    "gaps between the windows": ((2, 9, 9, 1), (2, 2), (4, 3), "VALID"),
+    "one axis": ((2, 9, 3), (3,), (2,), "SAME"),
+    "three axes": ((1, 4, 5, 6, 2), (2, 2, 3), (2, 1, 2), "SAME"),
+}
+all_pools = pytest.mark.parametrize(("shape", "window", "strides", "padding"), POOLS.values(), ids=POOLS)
+cotangent_weighted = jnp.cos
+
+
+def value_and_gradient(pool, x, *args):
+    return jax.jit(jax.value_and_grad(lambda x: jnp.sum(cotangent_weighted(pool(x, *args)))))(x)
+
+
+@all_pools
+@pytest.mark.parametrize("values", ["distinct", "tied"])
+def test_max_pool_is_flaxs_with_its_gradient(shape, window, strides, padding, values):
+    with jax.enable_x64(True):
+        x = np.random.default_rng(0).normal(size=shape)
+        x = np.round(x) if values == "tied" else x
+        np.testing.assert_array_equal(max_pool(x, window, strides, padding), nn.max_pool(x, window, strides, padding))
+        mine, flaxs = (value_and_gradient(pool, x, window, strides, padding) for pool in (max_pool, nn.max_pool))
+        jax.tree.map(assert_close, mine, flaxs)
+
+
+@all_pools
+@pytest.mark.parametrize("count_include_pad", [True, False])
+def test_avg_pool_is_flaxs_with_its_gradient(shape, window, strides, padding, count_include_pad):
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):  # Flax divides a float by an integer
+        x = np.random.default_rng(0).normal(size=shape)
+        args = (window, strides, padding, count_include_pad)
+        assert_close(avg_pool(x, *args), nn.avg_pool(x, *args))
+        mine, flaxs = (value_and_gradient(pool, x, *args) for pool in (avg_pool, nn.avg_pool))
+        jax.tree.map(assert_close, mine, flaxs)
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 4), st.integers(1, 4), st.integers(0, 2**32 - 1))
+def test_the_gradient_of_max_pool_is_its_count_of_wins(h, w, window, stride, seed):
+    """Each output has one winner, so the gradients of their sum add up to the number of outputs."""
+    x = np.random.default_rng(seed).integers(0, 3, size=(1, h, w, 1)).astype(np.float32)
+    pool = partial(max_pool, window_shape=(min(window, h), min(window, w)), strides=stride)
+    gradient = np.asarray(jax.jit(jax.grad(lambda x: jnp.sum(pool(x))))(x))
+    assert gradient.sum() == jax.eval_shape(pool, x).size
+    assert (gradient == np.round(gradient)).all()
+
+
+@pytest.mark.parametrize("pool", [max_pool, avg_pool])
+def test_forward_mode_agrees_with_reverse_and_second_derivatives_exist(pool):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 4, 4, 1)), jnp.float32)
+
+    def f(x):
+        return pool(x, (2, 2), 2) ** 2
+
+    np.testing.assert_allclose(jax.jacfwd(f)(x), jax.jacrev(f)(x), rtol=1e-6)
+    hessian = jax.hessian(lambda x: jnp.sum(f(x)))(x).reshape(16, 16)
+    np.testing.assert_allclose(hessian, hessian.T)
+    assert jnp.linalg.norm(hessian) > 0
+
+
+def test_infinities_and_nans_come_through():
+    x = jnp.array([[-jnp.inf, -jnp.inf, jnp.inf, 1.0, jnp.nan, 2.0]]).reshape(1, 6, 1)
+    y = max_pool(x, (2,), 2).ravel()
+    np.testing.assert_array_equal(y, [-jnp.inf, jnp.inf, jnp.nan])
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "int32", "uint8"])
+def test_max_pool_keeps_the_dtype(dtype):
+    x = jnp.arange(16).reshape(1, 4, 4, 1).astype(dtype)
+    y = max_pool(x, (2, 2), 2, "SAME")
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(y.ravel().astype(np.int32), [5, 7, 13, 15])
+
+
+def test_avg_pool_keeps_a_low_precision():
+    assert avg_pool(jnp.ones((1, 4, 4, 1), jnp.bfloat16), (2, 2), 2).dtype == jnp.bfloat16
+
+
+def test_vmap_and_jit():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 2, 4, 4, 1)), jnp.float32)
+    np.testing.assert_array_equal(
+        jax.jit(jax.vmap(lambda x: max_pool(x, (2, 2), 2)))(x), jnp.stack([max_pool(a, (2, 2), 2) for a in x])
+    )
+
+
+@pytest.mark.parametrize("pool", [max_pool, avg_pool])
+def test_a_window_that_does_not_fit_is_refused(pool):
+    with pytest.raises(ValueError, match="window spans 5 elements, the padded input has 4"):
+        pool(jnp.ones((1, 4, 4, 1)), (5, 5))
