@@ -94,7 +94,8 @@ def classification_loss(logits: Float[ArrayLike, "n outputs"], labels: Int[Array
 
     Args:
       logits: what :func:`probabilities` turns into probabilities.
-      labels: classes, from 0 to 1 or to k − 1; any other makes that example's loss and gradient NaN.
+      labels: classes, from 0 to 1 or to k − 1; any other makes that example's loss and gradient NaN. Of one
+        output also soft labels in [0, 1].
 
     Returns:
       ℓ in nats, one an example: of one output :func:`sigmoid_binary_cross_entropy`, of k
@@ -102,7 +103,7 @@ def classification_loss(logits: Float[ArrayLike, "n outputs"], labels: Int[Array
 
     Raises:
       ValueError: the logits are not (examples, outputs), or there is not one label an example.
-      TypeError: the logits are not floating point, or the labels are not integers.
+      TypeError: the logits are not floating point, or the labels of k outputs are not integers.
     """
     z = _rows(logits)
     if z.shape[1] == 1:

@@ -16,7 +16,7 @@ def random_shift(key: PRNGKeyArray, images: Float[Array, "n h w c"], max_shift: 
 
     Args:
       key: where the displacements come from.
-      images: NHWC, of any dtype.
+      images: NHWC.
       max_shift: in pixels, smaller than h and w; static under ``jit``.
 
     Raises:

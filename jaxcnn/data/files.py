@@ -5,7 +5,7 @@ import numpy as np
 from jaxcnn.data.dataset import Dataset
 from jaxcnn.data.npz import read_members
 from jaxcnn.data.paths import PathLike
-from jaxcnn.data.pixels import as_float32
+from jaxcnn.data.pixels import as_images
 from jaxcnn.data.validate import validate
 from jaxcnn.errors import InputError
 
@@ -34,9 +34,7 @@ def load_npz(path: PathLike) -> Dataset:
       InputError: the file is damaged, a member is missing, or its shape, dtype or values are not as above.
     """
     members = read_members(path, ("images", "labels"), optional=("class_names",))
-    images, labels = as_float32(members["images"], f"{path}: images"), members["labels"]
-    if images.ndim == 3:
-        images = images[..., None]
+    images, labels = as_images(members["images"], f"{path}: images"), members["labels"]
     class_names = _class_names(members, f"{path}: class_names")
     validate(Dataset(images, labels, class_names), str(path))
     # Only now, for a label that int32 cannot hold would have become another one.

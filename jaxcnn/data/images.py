@@ -10,7 +10,7 @@ from PIL import Image
 
 from jaxcnn.data.npz import read_members
 from jaxcnn.data.paths import PathLike, existing_file
-from jaxcnn.data.pixels import as_float32
+from jaxcnn.data.pixels import as_float32, as_images
 from jaxcnn.data.validate import validate_images
 from jaxcnn.errors import InputError
 
@@ -82,9 +82,7 @@ def read_images(paths: Iterable[PathLike]) -> tuple[list[str], list[Float32[np.n
 def _named_images(path: PathLike) -> list[tuple[str, Float32[np.ndarray, "h w c"]]]:
     if Path(path).suffix.lower() != ".npz":
         return [(str(path), read_image(path))]
-    images = as_float32(read_members(path, ("images",))["images"], f"{path}: images")
-    if images.ndim == 3:
-        images = images[..., None]
+    images = as_images(read_members(path, ("images",))["images"], f"{path}: images")
     validate_images(images, str(path))
     return [(f"{path}[{i}]", image) for i, image in enumerate(images)]
 

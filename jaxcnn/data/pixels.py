@@ -9,6 +9,15 @@ from jaxcnn.errors import InputError
 _FULL_SCALE = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535, np.dtype(np.bool_): 1}
 
 
+def as_images(pixels: np.ndarray, name: str) -> Float32[np.ndarray, "..."]:
+    """:func:`as_float32` of several images, where those of one channel may come without it: n h w becomes n h w 1.
+
+    Any other number of axes is left as it is, for :func:`jaxcnn.data.validate.validate_images` to judge.
+    """
+    images = as_float32(pixels, name)
+    return images[..., None] if images.ndim == 3 else images
+
+
 def as_float32(pixels: np.ndarray, name: str) -> Float32[np.ndarray, "..."]:
     """Pixels as float32: uint8 / 255, uint16 / 65535, False and True as 0 and 1, floats as they are.
 

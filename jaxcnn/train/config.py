@@ -48,8 +48,10 @@ class TrainConfig:
     def __post_init__(self):
         for name in ("epochs", "batch_size"):
             _expect(name, getattr(self, name), "a positive integer", _is_integer_from(1))
-        for name in ("shift", "patience", "seed"):
+        for name in ("shift", "patience"):
             _expect(name, getattr(self, name), "an integer of at least 0", _is_integer_from(0))
+        seeds = range(2**32)
+        _expect("seed", self.seed, "an integer from 0 to 4294967295", lambda v: isinstance(v, int) and v in seeds)
         for name in ("features", "hidden"):
             _expect(name, getattr(self, name), "positive integers", lambda v: all(map(_is_integer_from(1), v)))
         _expect("learning_rate", self.learning_rate, "a positive number", lambda v: 0 < v < math.inf)

@@ -35,9 +35,7 @@ def score(state: TrainState, dataset: Dataset, *, batch_size: int) -> dict[str, 
     return scores
 
 
-def score_parts(
-    state: TrainState, parts: Mapping[str, Dataset], *, batch_size: int
-) -> dict[str, dict[str, float]]:
+def score_parts(state: TrainState, parts: Mapping[str, Dataset], *, batch_size: int) -> dict[str, dict[str, float]]:
     """:func:`score` of each part that has images; what is behind the logits is compiled once for all."""
     parts = {name: part for name, part in parts.items() if len(part)}
     logits = [predict_logits(state, part.images, batch_size=batch_size) for part in parts.values()]

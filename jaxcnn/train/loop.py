@@ -69,7 +69,7 @@ class DivergedError(ArithmeticError):
 def fit(
     state: TrainState,
     train: Dataset,
-    validation: Dataset,
+    validation: Dataset | None,
     config: TrainConfig,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
 ) -> Fit:
@@ -78,46 +78,47 @@ def fit(
     Args:
       state: where to start; it is left as it is.
       train: the images to learn from, in a new order each epoch.
-      validation: the images to choose the parameters by; may be empty.
+      validation: the images to choose the parameters by; without any, those of the last epoch are taken.
       config: its ``epochs``, ``batch_size``, ``shift`` and ``patience`` are used.
       on_epoch: told of each epoch when it is done.
 
     Raises:
       DivergedError: a loss is not finite.
     """
+    if validation is not None and not len(validation):
+        validation = None
     history: list[Epoch] = []
     best, best_epoch, best_loss = state, 0, math.inf
     before = start = state
     for number in range(1, config.epochs + 1):
         before, start = start, state
         state, epoch = run_epoch(start, train, validation, config, number)
-        if not math.isfinite(epoch.train_loss) or (len(validation) and not math.isfinite(epoch.val_loss)):
+        if not math.isfinite(epoch.train_loss) or (validation is not None and not math.isfinite(epoch.val_loss)):
             raise _diverged(before, start, train, config, history)
         history.append(epoch)
         on_epoch(epoch)
-        if (
-            not epoch.val_loss >= best_loss
-        ):  # it is NaN where there are no validation images: the last epoch is the best
+        if validation is None or epoch.val_loss < best_loss:
             best, best_epoch, best_loss = state, number, epoch.val_loss
         elif config.patience and number - best_epoch >= config.patience:
             break
-    if not len(validation) and not math.isfinite(evaluate(state, train, batch_size=config.batch_size).loss):
+    if validation is None and not math.isfinite(evaluate(state, train, batch_size=config.batch_size).loss):
         raise _diverged(before, start, train, config, history[:-1])
     return Fit(best, as_arrays(history), best_epoch)
 
 
 def run_epoch(
-    state: TrainState, train: Dataset, validation: Dataset, config: TrainConfig, number: int
+    state: TrainState, train: Dataset, validation: Dataset | None, config: TrainConfig, number: int
 ) -> tuple[TrainState, Epoch]:
     """One pass over the training images, then one over the validation images."""
     with stopwatch() as watch:
         state, losses = train_epoch(
             state, train, steps_per_epoch(train, config), batch_size=config.batch_size, max_shift=config.shift
         )
-        sums = evaluate(state, validation, batch_size=config.batch_size)
-        losses, sums = jax.device_get((losses, sums))
-    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that stands for no validation images
-        val_loss, val_accuracy = sums.loss / sums.count, sums.correct / sums.count
+        val_loss = val_accuracy = math.nan
+        if validation is not None:
+            sums = jax.device_get(evaluate(state, validation, batch_size=config.batch_size))
+            val_loss, val_accuracy = sums.loss / sums.count, sums.correct / sums.count
+        losses = jax.device_get(losses)
     train_loss = np.average(losses, weights=_batch_counts(len(train), config.batch_size))
     return state, Epoch(number, float(train_loss), float(val_loss), float(val_accuracy), watch.seconds)
 

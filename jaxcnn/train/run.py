@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -116,7 +116,7 @@ def load_run(directory: Path, device: str | None = None) -> Run:
         config = TrainConfig(**fields)
         class_names, image_shape = tuple(record["class_names"]), tuple(record["image_shape"])
         template = Dataset(jnp.zeros((1, *image_shape)), jnp.zeros(1, jnp.int32), class_names)
-        state = jax.device_put(_initial_state(config, template), target)
+        state = jax.device_put(initial_state(config, template), target)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"run {directory}: expected a config.json as jaxcnn writes it, found {reason}") from error
@@ -179,24 +179,35 @@ def describe(config: TrainConfig, dataset: Dataset, device: jax.Device) -> dict:
     }
 
 
-def _initial_state(config: TrainConfig, dataset: Dataset) -> TrainState:
+def initial_state(config: TrainConfig, dataset: Dataset) -> TrainState:
+    """The state that a run on ``dataset`` starts from: the config's network and Adam on its schedule."""
     _, state_key = jax.random.split(jax.random.key(config.seed))
     num_outputs = 1 if dataset.num_classes == 2 else dataset.num_classes
-    model = CNN(config.features, num_outputs, hidden=config.hidden, dropout=config.dropout)
+    model = _model(config.features, num_outputs, config.hidden, config.dropout)
     steps = config.epochs * steps_per_epoch(dataset, config)
-    rate = (
-        optax.cosine_decay_schedule(config.learning_rate, steps)
-        if config.schedule == "cosine"
-        else config.learning_rate
+    return create_train_state(
+        state_key, model, dataset.images, _optimizer(config.learning_rate, config.schedule, steps)
     )
-    return create_train_state(state_key, model, dataset.images, optax.adam(rate))
+
+
+# A state carries its network and its optimizer as static values, which JAX tells apart by identity: with the same objects
+# for the same config, runs that differ in their key only share one compiled program.
+@cache
+def _model(features: tuple[int, ...], num_outputs: int, hidden: tuple[int, ...], dropout: float) -> CNN:
+    return CNN(features, num_outputs, hidden=hidden, dropout=dropout)
+
+
+@cache
+def _optimizer(learning_rate: float, schedule: str, steps: int) -> optax.GradientTransformation:
+    cosine = schedule == "cosine"
+    return optax.adam(optax.cosine_decay_schedule(learning_rate, steps) if cosine else learning_rate)
 
 
 def _checked_state(config: TrainConfig, dataset: Dataset) -> TrainState:
     """The initial state, after an epoch was traced: what does not fit together is told before anything is written."""
     epoch = partial(train_epoch, stop=1, batch_size=config.batch_size, max_shift=config.shift)
     try:
-        state = _initial_state(config, dataset)
+        state = initial_state(config, dataset)
         jax.eval_shape(epoch, state, dataset)
     except InputError:
         raise

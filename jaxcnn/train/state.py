@@ -1,5 +1,7 @@
 """All that training changes, as one immutable pytree."""
 
+from functools import partial
+
 import jax
 import optax
 from flax import linen as nn
@@ -39,13 +41,13 @@ def create_train_state(
     {'bias': (1,), 'kernel': (256, 1)}
     """
     tx = optax.adam(optimizer) if isinstance(optimizer, float) else optimizer
-    template = jnp.zeros((1, *images.shape[1:]), images.dtype)
+    return _create(key, model.init, model.apply, tx, images.shape[1:], images.dtype)
 
-    @jax.jit  # one program, where eager calls would compile an array at a time
-    def create(key: jax.Array) -> TrainState:
-        init_key, train_key = jax.random.split(key)
-        params = model.init(init_key, template)["params"]
-        state = TrainState.create(apply_fn=model.apply, params=params, tx=tx, key=train_key)
-        return state.replace(step=jnp.zeros((), jnp.int32))  # Flax's Python 0 would trace the first step twice
 
-    return create(key)
+@partial(jax.jit, static_argnums=(1, 2, 3, 4, 5))
+def _create(key: jax.Array, init, apply, tx, image_shape, dtype) -> TrainState:
+    """In one program, where eager calls would compile an array at a time."""
+    init_key, train_key = jax.random.split(key)
+    params = init(init_key, jnp.zeros((1, *image_shape), dtype))["params"]
+    state = TrainState.create(apply_fn=apply, params=params, tx=tx, key=train_key)
+    return state.replace(step=jnp.zeros((), jnp.int32))  # Flax's Python 0 would trace the first step twice

@@ -23,35 +23,34 @@ def place(image, name):
     row, column = int(rows.min()), int(columns.min())
     expected = np.zeros_like(image)
     expected[row : row + 7, column : column + 7] = drawn(name)
-    np.testing.assert_array_equal(image, expected)
+    assert np.array_equal(image, expected)
     return row, column
 
 
-@pytest.mark.parametrize(("size", "corner"), [(16, 4), (15, 4), (7, 0), (8, 0)])
+@pytest.mark.parametrize(("size", "corner"), [(16, 4), (15, 4)])
 def test_without_shift_each_shape_is_centred(size, corner):
-    dataset = shifted_blobs(jax.random.key(0), 9, size, max_shift=0, noise=0)
+    dataset = shifted_blobs(jax.random.key(0), 30, size, max_shift=0, noise=0)
     assert dataset.class_names == tuple(SHAPES)
     for image, label in zip(np.asarray(dataset.images), np.asarray(dataset.labels), strict=True):
         assert place(image[..., 0], dataset.class_names[label]) == (corner, corner)
 
 
 def test_displacements_are_uniform_and_nothing_is_cut():
-    dataset = shifted_blobs(jax.random.key(1), 3000, 12, max_shift=2, noise=0)
+    dataset = shifted_blobs(jax.random.key(1), 2000, noise=0)
     images, labels = np.asarray(dataset.images)[..., 0], np.asarray(dataset.labels)
     places = [place(image, dataset.class_names[k]) for image, k in zip(images, labels, strict=True)]
-    counts = np.zeros((5, 5))
-    np.add.at(counts, tuple(np.transpose(places)), 1)
-    # 25 places, 120 images each; five standard deviations.
-    np.testing.assert_allclose(counts, 120, atol=5 * np.sqrt(120))
+    for starts in zip(*places, strict=True):
+        # Nine starts, 222 images each; four standard deviations.
+        np.testing.assert_allclose(np.bincount(starts, minlength=9), 2000 / 9, atol=4 * np.sqrt(2000 / 9))
 
 
 def test_what_a_linear_classifier_learns_at_the_centre_does_not_hold_elsewhere():
-    train = shifted_blobs(jax.random.key(2), 600, max_shift=0)
-    linear = LogisticRegression(max_iter=300).fit(np.asarray(train.images).reshape(600, -1), np.asarray(train.labels))
+    train = shifted_blobs(jax.random.key(2), 2000, max_shift=0)
+    linear = LogisticRegression(max_iter=100).fit(np.asarray(train.images).reshape(2000, -1), np.asarray(train.labels))
 
     def accuracy(max_shift):
-        test = shifted_blobs(jax.random.key(3), 600, max_shift=max_shift)
-        return linear.score(np.asarray(test.images).reshape(600, -1), np.asarray(test.labels))
+        test = shifted_blobs(jax.random.key(3), 2000, max_shift=max_shift)
+        return linear.score(np.asarray(test.images).reshape(2000, -1), np.asarray(test.labels))
 
     assert accuracy(max_shift=0) > 0.99
     assert accuracy(max_shift=4) < 0.5  # chance is 0.33

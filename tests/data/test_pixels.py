@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxcnn.data.pixels import as_float32
+from jaxcnn.data.pixels import as_float32, as_images
 from jaxcnn.errors import InputError
 
 
@@ -32,3 +32,11 @@ def test_a_dtype_without_a_known_full_scale(dtype):
     )
     with pytest.raises(InputError, match=message):
         as_float32(np.zeros((2, 3), dtype), "cats.npz")
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"), [((2, 3, 4), (2, 3, 4, 1)), ((2, 3, 4, 1), (2, 3, 4, 1)), ((3, 4), (3, 4))]
+)
+def test_a_missing_channel_axis_is_added(shape, expected):
+    images = as_images(np.full(shape, 255, np.uint8), "pixels")
+    np.testing.assert_array_equal(images, np.ones(expected, np.float32))
