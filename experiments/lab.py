@@ -2,9 +2,10 @@
 
     python experiments/lab.py
 
-The tutorial ends its network in a sigmoid and trains it with a loss that applies a sigmoid again. What the loss takes for a
-logit is then a probability, in (0, 1), and the best that a dark image can get is σ(0) = 1/2, a bright one σ(1): over five of
-each the loss cannot fall below (ln 2 + ln(1 + 1/e)) / 2 = 0.50320. Without the second sigmoid nothing holds it up.
+The tutorial ends its network in a sigmoid and trains it with a loss that applies a sigmoid again. What the loss takes
+for a logit is then a probability, in (0, 1), and the best that a dark image can get is σ(0) = 1/2, a bright one σ(1):
+over five of each the loss cannot fall below (ln 2 + ln(1 + 1/e)) / 2 = 0.50320. Without the second sigmoid nothing
+holds it up.
 
 The tutorial asks for an accuracy of 0.95. On ten images every accuracy is a multiple of 0.1.
 

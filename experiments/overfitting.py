@@ -2,11 +2,12 @@
 
     python experiments/overfitting.py
 
-The same network, without dropout and shifts, learns the digits from 5 images a class, and from more and more of them. The
-training loss goes to zero every time; what the network knows is in the validation loss, and the gap between the two closes as
-images are added.
+The same network, without dropout and shifts, learns the digits from 5 images a class, and from more and more of them.
+The training loss goes to zero every time; what the network knows is in the validation loss, and the gap between the two
+closes as images are added.
 
-Expected: training loss ≈ 0 everywhere; the gap falls from about 1 with 50 images to about 0.1 with 1,200. 1 minute on 2 cores.
+Expected: training loss ≈ 0 everywhere; the gap falls from about 1 with 50 images to about 0.1 with 1,200. 1 minute on
+2 cores.
 """
 
 from dataclasses import replace

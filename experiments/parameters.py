@@ -2,11 +2,12 @@
 
     python experiments/parameters.py
 
-A convolution uses the same few weights at every place; a dense layer has its own for each. Networks of both kinds, from small
-to large, learn the digits under the same conditions. The smallest of each kind that reaches an accuracy is compared.
+A convolution uses the same few weights at every place; a dense layer has its own for each. Networks of both kinds, from
+small to large, learn the digits under the same conditions. The smallest of each kind that reaches an accuracy is
+compared.
 
-Expected: at the accuracies that both reach the convolutional network needs several times fewer parameters, and it reaches higher
-ones. 2 minutes on 2 cores.
+Expected: at the accuracies that both reach the convolutional network needs several times fewer parameters, and it
+reaches higher ones. 2 minutes on 2 cores.
 """
 
 import jax

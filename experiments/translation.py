@@ -2,12 +2,12 @@
 
     python experiments/translation.py
 
-A network learns to tell small shapes, all of them in the middle of the image, and is then shown the same shapes moved by up to d
-pixels. Convolution moves with the image, but the dense layer after it has a weight for each place: without pooling a shift of
-one pixel feeds it other weights. Each 2×2 max-pool makes it blind to half of the shift it gets.
+A network learns to tell small shapes, all of them in the middle of the image, and is then shown the same shapes moved
+by up to d pixels. Convolution moves with the image, but the dense layer after it has a weight for each place: without
+pooling a shift of one pixel feeds it other weights. Each 2×2 max-pool makes it blind to half of the shift it gets.
 
-Expected: all are right at d = 0; without pooling the accuracy falls fastest as d grows, each pool holds it up longer, and none
-comes near the network that has seen shifted images. 1 minute on 2 cores.
+Expected: all are right at d = 0; without pooling the accuracy falls fastest as d grows, each pool holds it up longer,
+and none comes near the network that has seen shifted images. 1 minute on 2 cores.
 """
 
 import jax

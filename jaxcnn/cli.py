@@ -125,7 +125,7 @@ def _parse(arguments: Sequence[str] | None) -> Callable[[], None]:
             )
     except SystemExit as stop:
         if stop.code == 2:
-            raise InputError(_first_part(drawn.getvalue())) from None
+            raise InputError(_unboxed(drawn.getvalue())) from None
         raise
 
 
@@ -134,11 +134,11 @@ def _deferred(command: Callable[..., None]) -> Callable[..., Callable[[], None]]
     return functools.wraps(command)(lambda *args, **kwargs: functools.partial(command, *args, **kwargs))
 
 
-def _first_part(box: str) -> str:
-    """The text of a box, up to its first rule."""
-    lines = [line.strip("│ ") for line in box.splitlines() if line.startswith("│")]
-    rule = next((number for number, line in enumerate(lines) if line.startswith("─")), len(lines))
-    return " ".join(" ".join(lines[:rule]).split()) or box.strip()
+def _unboxed(box: str) -> str:
+    """The words in a box, without its borders and rules, which are of ASCII where the terminal knows no better."""
+    lines = (line.strip("╭╮╰╯│─ ") for line in box.splitlines())
+    title, *rest = [line for line in lines if line.strip("-")] or [box]
+    return f"{title}: {' '.join(rest)}"
 
 
 def _show(run: training.Run) -> None:

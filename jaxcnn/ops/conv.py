@@ -127,7 +127,7 @@ def _kernel_gradient_on_cpu(x, g, geometry, *, precision=None):
     rule = functools.partial(algorithm.kernel_gradient, geometry=geometry, precision=precision)
     if jax.typeof(x).sharding.mesh.explicit_axes:
         # The sum over the images is over a sharded axis: the compiler is left to place its all-reduce.
-        rule = jax.sharding.auto_axes(rule, out_sharding=P())
+        rule = jax.sharding.auto_axes(out_sharding=P())(rule)
     return rule(x, g)
 
 

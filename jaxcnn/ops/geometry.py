@@ -208,7 +208,8 @@ def _resolve_padding(padding: Padding, sizes, extents, strides) -> PadPairs:
             return ((0, 0),) * len(sizes)
         return tuple(_same_pads(*row) for row in zip(sizes, extents, strides, strict=True))
     if isinstance(padding, SupportsIndex):
-        return ((operator.index(padding),) * 2,) * len(sizes)
+        pad = operator.index(padding)
+        return ((pad, pad),) * len(sizes)
     pairs = tuple(_pad_pair(pad, padding) for pad in padding)
     if len(pairs) != len(sizes):
         raise ValueError(f"padding must have an entry for each of the {len(sizes)} spatial axes, found {padding!r}")

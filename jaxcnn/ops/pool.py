@@ -65,11 +65,11 @@ def avg_pool(
       ValueError: the window does not fit x, or an option is out of range.
     """
     geometry = PoolGeometry.resolve(x.shape, window_shape, strides=strides, padding=padding)
-    total = sum(window_taps(x, geometry.axes, 0))
+    total = reduce(jnp.add, window_taps(x, geometry.axes, 0))
     if count_include_pad:
         return total / jnp.asarray(prod(axis.window for axis in geometry.axes), x.dtype)
     inside = jnp.ones((1, *x.shape[1:-1], 1), x.dtype)
-    return total / sum(window_taps(inside, geometry.axes, 0))
+    return total / reduce(jnp.add, window_taps(inside, geometry.axes, 0))
 
 
 def _larger(largest, tap):

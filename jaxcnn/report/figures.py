@@ -19,6 +19,7 @@ MOST_CURVES = 10
 
 _TRAIN, _VALIDATION = COLOURS[0], COLOURS[1]
 _GREY = "#666666"
+_LONGEST_NAME = 14
 
 
 @house_style()
@@ -64,7 +65,7 @@ def roc(
     curves = _roc_curves(labels, scores, class_names)
     areas = [curve.area for curve in curves if math.isfinite(curve.area)]
     magnified = bool(areas) and min(areas) > 0.95
-    figure = Figure(figsize=(WIDTH if magnified else 0.85 * WIDTH, 3.8), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.4) if magnified else (0.85 * WIDTH, 3.8), layout="constrained")
     for axes, size in zip(figure.subplots(1, 1 + magnified, squeeze=False)[0], (1.0, 0.1), strict=False):
         _draw_roc(axes, curves, size)
     handles, names = figure.axes[0].get_legend_handles_labels()
@@ -81,8 +82,9 @@ def confusion(matrix: Int[np.ndarray, "k k"], class_names: Sequence[str]) -> Fig
       matrix: row i, column j counts what is of class i and predicted as j.
       class_names: one name a class.
     """
-    size = float(np.clip(2.4 + 0.34 * len(matrix), 3.4, 10))
-    figure = Figure(figsize=(size + 0.8, size), layout="constrained")
+    names = [shortened(name, _LONGEST_NAME) for name in class_names]
+    side, room = float(np.clip(0.42 * len(matrix), 2.2, 8)), 0.09 * max(map(len, names))  # inches
+    figure = Figure(figsize=(side + room + 1.6, side + room + 0.7), layout="constrained")
     axes = figure.subplots()
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -91,8 +93,8 @@ def confusion(matrix: Int[np.ndarray, "k k"], class_names: Sequence[str]) -> Fig
     axes.set(xlabel="predicted class", ylabel="true class")
     axes.grid(False)
     axes.spines[:].set_visible(False)
-    cell = 0.65 * 72 * size / len(matrix)
-    _name_classes(axes, [shortened(name, 18) for name in class_names], cell)
+    cell = 0.9 * 72 * side / len(matrix)
+    _name_classes(axes, names, cell)
     _write_counts(axes, matrix, shares, cell)
     return figure
 
@@ -151,7 +153,7 @@ _compiled_roc_curve = jax.jit(roc_curve)
 def _roc_curve(name: str, is_class, scores) -> _RocCurve:
     false_positive_rate, true_positive_rate, _ = jax.device_get(_compiled_roc_curve(is_class, scores))
     area = np.trapezoid(true_positive_rate.astype(float), false_positive_rate.astype(float))
-    return _RocCurve(shortened(name, 18), false_positive_rate, true_positive_rate, float(area))
+    return _RocCurve(shortened(name, _LONGEST_NAME), false_positive_rate, true_positive_rate, float(area))
 
 
 def _draw_roc(axes: Axes, curves: list[_RocCurve], size: float) -> None:
@@ -177,8 +179,8 @@ def _name_classes(axes: Axes, names: Sequence[str], cell: float) -> None:
 
 def _write_counts(axes: Axes, matrix: Int[np.ndarray, "k k"], shares: Float[np.ndarray, "k k"], cell: float) -> None:
     """A number in each cell of ``cell`` points, unless there is no room for it."""
-    size = min(10, cell / (0.7 * len(str(matrix.max()))))
-    if size < 4:
+    size = min(10, 0.8 * cell, cell / (0.7 * len(str(matrix.max()))))
+    if size < 5:
         return
     for (row, column), count in np.ndenumerate(matrix):
         colour = "white" if shares[row, column] > 0.5 else "#1a1a1a" if count else "#bbbbbb"

@@ -21,11 +21,12 @@ def save_checkpoint(directory: Path, tree: Any) -> None:
 
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(directory.absolute(), tree)
-    (directory / SUMS).write_text("".join(f"{_sum(path)}  {name}\n" for name, path in _files(directory).items()))
+    sums = _checksums(directory)
+    (directory / SUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()))
 
 
-def restore_checkpoint(directory: Path, like: Any, device: jax.Device) -> Any:
-    """Read a pytree of arrays onto ``device``.
+def restore_checkpoint(directory: Path, like: Any, sharding: jax.sharding.Sharding) -> Any:
+    """Read a pytree of arrays to where ``sharding`` says.
 
     Args:
       directory: what :func:`save_checkpoint` wrote.
@@ -37,7 +38,6 @@ def restore_checkpoint(directory: Path, like: Any, device: jax.Device) -> Any:
     import orbax.checkpoint as ocp
 
     _verify(directory)
-    sharding = jax.sharding.SingleDeviceSharding(device)
     expected = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), like)
     try:
         with ocp.StandardCheckpointer() as checkpointer:
@@ -48,22 +48,21 @@ def restore_checkpoint(directory: Path, like: Any, device: jax.Device) -> Any:
 
 
 def _verify(directory: Path) -> None:
-    """Compare each file with its checksum."""
+    """Compare each file with its checksum, and the files that are there with those that were."""
     sums = directory / SUMS
     if not sums.is_file():
         raise InputError(f"checkpoint {directory}: expected a file {SUMS} in it, found none")
-    files = _files(directory)
-    for line in sums.read_text(errors="replace").splitlines():
-        expected, _, name = line.partition("  ")
-        found = _sum(files[name]) if name in files else "no such file"
-        if found != expected:
-            raise InputError(f"checkpoint {directory} is damaged: {name}: expected SHA-256 {expected}, found {found}")
+    lines = (line.partition("  ") for line in sums.read_text(errors="replace").splitlines())
+    expected, found = {name: digest for digest, _, name in lines}, _checksums(directory)
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise InputError(
+                f"checkpoint {directory} is damaged: {name}: "
+                f"expected SHA-256 {expected.get(name, 'of no such file')}, found {found.get(name, 'no such file')}"
+            )
 
 
-def _files(directory: Path) -> dict[str, Path]:
+def _checksums(directory: Path) -> dict[str, str]:
+    """The SHA-256 of each file but the list of them, by its path in the directory."""
     paths = sorted(path for path in directory.rglob("*") if path.is_file() and path.name != SUMS)
-    return {path.relative_to(directory).as_posix(): path for path in paths}
-
-
-def _sum(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return {path.relative_to(directory).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}

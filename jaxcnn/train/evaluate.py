@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from jaxcnn.bench.timing import Timing, measure
 from jaxcnn.data import Dataset
 from jaxcnn.losses import classification_loss, probabilities
-from jaxcnn.metrics import binary_metrics, multiclass_metrics
+from jaxcnn.metrics import BinaryMetrics, MulticlassMetrics, binary_metrics, multiclass_metrics
 from jaxcnn.train.state import TrainState
 from jaxcnn.train.step import masked_mean
 
@@ -30,7 +30,7 @@ def predict_logits(state: TrainState, images: Float[Array, "n h w c"], *, batch_
 
 
 def score(state: TrainState, dataset: Dataset, *, batch_size: int) -> dict[str, float]:
-    """Mean loss and metrics: those of :func:`binary_metrics` for two classes, of :func:`multiclass_metrics` for more."""
+    """Mean loss and metrics: :func:`binary_metrics` for two classes, :func:`multiclass_metrics` for more."""
     (scores,) = score_parts(state, {"all": dataset}, batch_size=batch_size).values()
     return scores
 
@@ -42,20 +42,23 @@ def score_parts(state: TrainState, parts: Mapping[str, Dataset], *, batch_size: 
     labels = jnp.concatenate([jnp.asarray(part.labels) for part in parts.values()])
     part_of = jnp.repeat(jnp.arange(len(parts)), jnp.array([len(z) for z in logits]), total_repeat_length=len(labels))
     scores = (_masked_scores(jnp.concatenate(logits), labels, part_of, i) for i in range(len(parts)))
-    return {name: jax.tree.map(float, values) for name, values in zip(parts, scores, strict=True)}
+    return {
+        name: {"loss": float(loss), **jax.tree.map(float, metrics)._asdict()}
+        for name, (loss, metrics) in zip(parts, scores, strict=True)
+    }
 
 
 @jax.jit
-def _masked_scores(logits, labels, part_of, part) -> dict[str, Float[Array, ""]]:
+def _masked_scores(logits, labels, part_of, part) -> tuple[Float[Array, ""], BinaryMetrics | MulticlassMetrics]:
     mask = part_of == part
     metrics = binary_metrics if logits.shape[-1] == 1 else multiclass_metrics
     loss = masked_mean(classification_loss(logits, labels), mask)
-    return {"loss": loss, **metrics(labels, probabilities(logits), mask)._asdict()}
+    return loss, metrics(labels, probabilities(logits), mask)
 
 
 def inference_timings(state: TrainState, image_shape: tuple[int, int, int]) -> dict[int, Timing]:
     """The time of one compiled prediction at each of ``BATCH_SIZES``."""
-    device = next(iter(state.step.devices()))
+    (device,) = jax.tree.leaves(state.params)[0].devices()
     predict = jax.jit(lambda params, images: state.apply_fn({"params": params}, images))
     images = {n: jax.device_put(jnp.zeros((n, *image_shape)), device) for n in BATCH_SIZES}
     return {n: measure(predict, state.params, batch, min_time=0.1) for n, batch in images.items()}

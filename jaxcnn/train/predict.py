@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 from jax import numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from jaxcnn.data import Dataset, load
 from jaxcnn.errors import InputError
@@ -27,7 +27,9 @@ def evaluate_run(run: Run, data: str | None = None, batch_size: int | None = Non
       InputError: the data do not fit the network.
       FileNotFoundError: there is no such file.
     """
-    size = batch_size or run.config.batch_size
+    size = run.config.batch_size if batch_size is None else batch_size
+    if size < 1:
+        raise InputError(f"batch_size: expected a positive integer, found {size}")
     if data is None:
         return score_parts(run.state, named_parts(run.splits()), batch_size=size)
     dataset = load(data, key=jax.random.key(run.config.seed))
@@ -36,7 +38,9 @@ def evaluate_run(run: Run, data: str | None = None, batch_size: int | None = Non
     return {data: score(run.state, dataset, batch_size=size)}
 
 
-def classify(run: Run, names: Sequence[str], images: Sequence[Float[Array, "h w c"]]) -> list[tuple[str, str, float]]:
+def classify(
+    run: Run, names: Sequence[str], images: Sequence[Float[np.ndarray, "h w c"]]
+) -> list[tuple[str, str, float]]:
     """(name, class, probability of that class) of each image.
 
     Raises:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import jax
 import optax
@@ -88,8 +89,13 @@ def train_run(
     _write_json(directory / "config.json", describe(config, splits.train, device))
     run = Run(directory, config, splits.train.class_names, splits.train.image_shape, state)
     with _history_writer(directory / "history.csv") as write:
+
+        def record_epoch(epoch: Epoch) -> None:
+            write(epoch)
+            on_epoch(epoch)
+
         try:
-            result = fit(state, splits.train, splits.validation, config, lambda e: (write(e), on_epoch(e)))
+            result = fit(state, splits.train, splits.validation, config, record_epoch)
         except DivergedError as error:
             save_checkpoint(directory / "checkpoints", {"params": error.state.params})
             raise
@@ -112,8 +118,7 @@ def load_run(directory: Path, device: str | None = None) -> Run:
     target = select_device(device)
     try:
         record = json.loads(path.read_text())
-        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in record["config"].items()}
-        config = TrainConfig(**fields)
+        config = _config_of(record["config"])
         class_names, image_shape = tuple(record["class_names"]), tuple(record["image_shape"])
         template = Dataset(jnp.zeros((1, *image_shape)), jnp.zeros(1, jnp.int32), class_names)
         state = jax.device_put(initial_state(config, template), target)
@@ -122,6 +127,12 @@ def load_run(directory: Path, device: str | None = None) -> Run:
         raise InputError(f"run {directory}: expected a config.json as jaxcnn writes it, found {reason}") from error
     restored = restore_checkpoint(directory / "checkpoints", {"params": state.params}, target)
     return Run(directory, config, class_names, image_shape, state.replace(params=restored["params"]))
+
+
+def _config_of(fields: dict[str, Any]) -> TrainConfig:
+    """JSON has lists where a config has tuples."""
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+    return TrainConfig(**values)
 
 
 def run_splits(config: TrainConfig) -> Splits:
@@ -166,9 +177,10 @@ def next_run_directory(parent: Path, name: str) -> Path:
     return parent / f"{name}-{number}"
 
 
-def describe(config: TrainConfig, dataset: Dataset, device: jax.Device) -> dict:
+def describe(config: TrainConfig, dataset: Dataset, sharding: jax.sharding.Sharding) -> dict:
     """What config.json holds."""
     key = jax.random.key(config.seed)
+    (device,) = sharding.device_set
     return {
         "config": dataclasses.asdict(config),
         "class_names": list(dataset.class_names),
@@ -190,8 +202,8 @@ def initial_state(config: TrainConfig, dataset: Dataset) -> TrainState:
     )
 
 
-# A state carries its network and its optimizer as static values, which JAX tells apart by identity: with the same objects
-# for the same config, runs that differ in their key only share one compiled program.
+# A state carries its network and its optimizer as static values, which JAX tells apart by identity: with the same
+# objects for the same config, runs that differ in their key only share one compiled program.
 @cache
 def _model(features: tuple[int, ...], num_outputs: int, hidden: tuple[int, ...], dropout: float) -> CNN:
     return CNN(features, num_outputs, hidden=hidden, dropout=dropout)

@@ -3,6 +3,7 @@
 from functools import partial
 
 import jax
+import numpy as np
 import optax
 from flax import linen as nn
 from flax.training import train_state
@@ -23,7 +24,7 @@ class TrainState(train_state.TrainState):
 def create_train_state(
     key: jax.Array,
     model: nn.Module,
-    images: Float[Array, "n h w c"],
+    images: Float[Array | np.ndarray, "n h w c"],
     optimizer: optax.GradientTransformation | float = 1e-3,
 ) -> TrainState:
     """Initial parameters and optimizer state.

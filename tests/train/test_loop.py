@@ -1,5 +1,4 @@
 import dataclasses
-from functools import partial
 
 import jax
 import numpy as np
@@ -97,7 +96,9 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_run():
     """Labels that say nothing about the images: the validation loss soon rises."""
     rng = np.random.default_rng(0)
     noise = lambda n: Dataset(  # noqa: E731
-        jnp.asarray(rng.normal(size=(n, 8, 8, 1)), jnp.float32), jnp.asarray(rng.integers(0, 2, n), jnp.int32), ("a", "b")
+        jnp.asarray(rng.normal(size=(n, 8, 8, 1)), jnp.float32),
+        jnp.asarray(rng.integers(0, 2, n), jnp.int32),
+        ("a", "b"),
     )
     train, validation = noise(32), noise(64)
     config = TrainConfig(epochs=60, batch_size=16, shift=0, patience=3)
@@ -150,7 +151,9 @@ class TestDivergence:
         return clean.replace(images=clean.images.at[3].set(jnp.nan))
 
     def test_the_step_is_named_and_the_parameters_before_it_are_kept(self):
-        with pytest.raises(DivergedError, match=r"expected a finite loss, found none after step \d+ \(epoch 1\)") as caught:
+        with pytest.raises(
+            DivergedError, match=r"expected a finite loss, found none after step \d+ \(epoch 1\)"
+        ) as caught:
             fit(fresh(), self.poisoned(), None, self.config)
         error = caught.value
         _, losses = train_epoch(fresh(), self.poisoned(), 5, batch_size=4, max_shift=0)

@@ -1,0 +1,162 @@
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxcnn import cli
+from jaxcnn.data import lab_images
+
+SMALL = ["--epochs", "2", "--features", "4", "--hidden", "--batch-size", "256"]
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """A run of the lab, and what it printed."""
+    folder = tmp_path_factory.mktemp("lab")
+    result = subprocess.run(
+        [sys.executable, "-m", "jaxcnn", "lab"], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return folder / "runs" / "lab-1", result
+
+
+def run(capsys, *arguments):
+    """Exit status, stdout, stderr."""
+    status = 0
+    try:
+        cli.main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        status = stop.code
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def test_the_lab_prints_what_the_tutorial_promises(lab):
+    directory, result = lab
+    losses = re.findall(r"^Epoch: (\d+), Loss: ([\d.]+)$", result.stdout, re.MULTILINE)
+    assert [epoch for epoch, _ in losses] == ["20", "40", "60", "80", "100"]
+    assert float(losses[-1][1]) < 0.01
+    assert re.search(r"^Accuracy: 1\.0$", result.stdout, re.MULTILINE)
+    assert result.stderr == ""
+    assert {"config.json", "history.csv", "metrics.json", "checkpoints", "figures", "index.html"} == {
+        path.name for path in directory.iterdir()
+    }
+
+
+def test_evaluate_gives_the_metrics_of_the_run(lab, capsys):
+    status, out, _ = run(capsys, "evaluate", lab[0], "--json", "--batch-size", 7)
+    assert status == 0
+    metrics = json.loads((lab[0] / "metrics.json").read_text())
+    for part, scores in json.loads(out).items():
+        assert scores == pytest.approx(metrics[part], abs=1e-6)
+
+
+def test_evaluate_on_other_data_prints_a_table(lab, capsys):
+    status, out, _ = run(capsys, "evaluate", lab[0], "--data", "dark_vs_bright")
+    assert status == 0
+    assert "dark_vs_bright" in out
+    assert "roc_auc" in out
+
+
+def test_predict_names_the_class_of_pictures_and_archives(lab, capsys, tmp_path):
+    images = np.asarray(lab_images().images)
+    Image.fromarray((255 * images[0, :, :, 0]).astype(np.uint8)).save(tmp_path / "night.png")
+    np.savez(tmp_path / "two.npz", images=images[[0, 9]])
+    status, out, _ = run(capsys, "predict", lab[0], "night.png", "two.npz")
+    assert status == 0
+    assert re.findall(r"(night\.png|two\.npz\[\d\])\s+│\s+(\w+)", out) == [
+        ("night.png", "dark"),
+        ("two.npz[0]", "dark"),
+        ("two.npz[1]", "bright"),
+    ]
+
+
+def test_train_keeps_a_run_and_shows_its_summary(capsys, tmp_path):
+    status, out, err = run(capsys, "train", "--data", "digits:3,8", *SMALL)
+    assert (status, err) == (0, "")
+    assert (tmp_path / "runs" / "digits-38-1" / "index.html").exists()
+    assert re.search(r"% of the test images right; train loss .* validation loss .*: a gap of", out)
+
+
+def test_every_field_of_the_config_is_a_flag(capsys):
+    status, out, _ = run(capsys, "train", "--help")
+    assert status == 0
+    flags = set(re.findall(r"--[a-z-]+", out))
+    fields = {"--" + name.replace("_", "-") for name in cli.training.TrainConfig.__dataclass_fields__}
+    assert fields | {"--run-dir", "--overwrite"} <= flags
+
+
+BAD = {
+    "unknown data": (["train", "--data", "mnits"], "'mnits'"),
+    "a path that does not exist": (["train", "--data", "no/such.npz"], "no/such.npz"),
+    "zero epochs": (["train", "--epochs", 0], "epochs: expected a positive integer, found 0"),
+    "negative batch": (["train", "--batch-size", -4], "batch_size: expected a positive integer, found -4"),
+    "zero learning rate": (["train", "--learning-rate", 0], "learning_rate: expected a positive number, found 0"),
+    "an absent device": (["train", "--device", "tpu"], "device: expected one that is present (cpu), found 'tpu'"),
+    "words for numbers": (["train", "--epochs", "many"], "many"),
+    "a value that is missing": (["train", "--epochs"], "--epochs"),
+    "an unknown flag": (["train", "--epoch", 3], "--epoch"),
+    "an unknown command": (["trane"], "trane"),
+    "no command": ([], "Missing subcommand: Expected one of {lab, train, evaluate, predict}"),
+    "a run that is not there": (["evaluate", "runs/none"], "runs/none"),
+    "no images": (["predict", "{lab}"], "expected the paths of images, found none"),
+    "an image that is not there": (["predict", "{lab}", "none.png"], "none.png"),
+    "another image size": (["predict", "{lab}", "large.png"], "expected images of 8×8×1"),
+    "another number of channels": (["predict", "{lab}", "colour.png"], "found 8×8×3"),
+    "a zero batch": (["evaluate", "{lab}", "--batch-size", 0], "batch_size: expected a positive integer, found 0"),
+    "other classes": (["evaluate", "{lab}", "--data", "digits"], "expected the 2 classes dark, bright"),
+    "labels out of range": (["evaluate", "{lab}", "--data", "labels.npz"], "labels"),
+    "NaN pixels": (["train", "--data", "nan.npz"], "nan.npz"),
+    "an existing run": (["lab", "--run-dir", "{lab}"], "expected none yet, found one"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD.values(), ids=BAD)
+def test_bad_input_is_one_line_and_status_2(lab, capsys, tmp_path, arguments, message):
+    Image.new("L", (9, 8)).save(tmp_path / "large.png")
+    Image.new("RGB", (8, 8)).save(tmp_path / "colour.png")
+    images = np.zeros((4, 8, 8), np.float32)
+    np.savez(tmp_path / "labels.npz", images=images, labels=[0, 1, 1, 7])
+    images[2, 3, 4] = np.nan
+    np.savez(tmp_path / "nan.npz", images=images, labels=[0, 1, 0, 1])
+    before = sorted(tmp_path.rglob("*"))
+    metrics = (lab[0] / "metrics.json").read_text()
+    status, out, err = run(capsys, *(str(argument).replace("{lab}", str(lab[0])) for argument in arguments))
+    assert (status, out) == (2, "")
+    assert err.startswith("jaxcnn: ")
+    assert err.count("\n") == 1
+    assert message in err
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (lab[0] / "metrics.json").read_text() == metrics
+
+
+def test_a_corrupt_checkpoint_is_named(lab, capsys, tmp_path):
+    copy = shutil.copytree(lab[0], tmp_path / "copy")
+    victim = next(path for path in (copy / "checkpoints").rglob("*") if path.is_file() and path.stat().st_size > 100)
+    victim.write_bytes(victim.read_bytes()[:-1])
+    status, _, err = run(capsys, "evaluate", copy)
+    assert (status, err.count("\n")) == (2, 1)
+    assert f"damaged: {victim.relative_to(copy / 'checkpoints')}" in err
+
+
+def test_a_diverging_run_exits_with_1_and_names_the_step(capsys, tmp_path):
+    status, _, err = run(capsys, "train", "--data", "lab", "--learning-rate", "1e38", *SMALL)
+    assert (status, err.count("\n")) == (1, 1)
+    assert re.search(r"expected a finite loss, found none after step \d+", err)
+    assert (tmp_path / "runs" / "lab-1" / "checkpoints").exists()
+
+
+def test_a_second_run_is_given_the_next_number(capsys, tmp_path):
+    for number in (1, 2):
+        assert run(capsys, "train", "--data", "lab", *SMALL)[0] == 0
+        assert (tmp_path / "runs" / f"lab-{number}" / "metrics.json").exists()
