@@ -1,9 +1,11 @@
 """The command line: one small function a command, which parses, calls the library and prints."""
 
 import functools
+import importlib
 import io
 import json
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from pathlib import Path
@@ -33,6 +35,7 @@ def lab(run_dir: Path | None = None, overwrite: bool = False, seed: int = 0, dev
         if epoch.epoch % 20 == 0:
             print(f"Epoch: {epoch.epoch}, Loss: {epoch.train_loss:.6f}")
 
+    _import_while_compiling()
     directory = run_dir or training.next_run_directory(RUNS, "lab")
     config = training.lab_config(seed, device)
     run = training.train_run(config, directory, overwrite=overwrite, on_epoch=print_epoch)
@@ -53,6 +56,7 @@ def train(
     """
     name = Path(config.data.replace(":", "-").replace(",", "")).stem
     directory = run_dir or training.next_run_directory(RUNS, name)
+    _import_while_compiling()
     with console.progress(config.epochs) as on_epoch:
         run = training.train_run(config, directory, overwrite=overwrite, on_epoch=on_epoch)
     _show(run)
@@ -139,6 +143,12 @@ def _unboxed(box: str) -> str:
     lines = (line.strip("╭╮╰╯│─ ") for line in box.splitlines())
     title, *rest = [line for line in lines if line.strip("-")] or [box]
     return f"{title}: {' '.join(rest)}"
+
+
+def _import_while_compiling() -> None:
+    """Let a second core import what is needed at the end, a second's work, while XLA compiles on the first."""
+    for name in ("orbax.checkpoint", "jaxcnn.report.pictures"):
+        threading.Thread(target=importlib.import_module, args=(name,), daemon=True).start()
 
 
 def _show(run: training.Run) -> None:

@@ -1,5 +1,7 @@
 """Bars in four orientations: a task for which a network has to look at neighbouring pixels together."""
 
+from functools import partial
+
 import jax
 import numpy as np
 from jax import numpy as jnp
@@ -13,6 +15,7 @@ from jaxcnn.data.labels import balanced_labels
 _STEPS = {"horizontal": (0, 1), "diagonal": (-1, 1), "vertical": (1, 0), "antidiagonal": (1, 1)}
 
 
+@partial(jax.jit, static_argnames=("n", "size", "noise"))
 def oriented_bars(key: PRNGKeyArray, n: int, size: int = 16, noise: float = 0.25) -> Dataset:
     """n images of size × size × 1, each with one bright bar on a dark, noisy ground.
 

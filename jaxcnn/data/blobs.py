@@ -1,5 +1,7 @@
 """Small shapes away from the centre: does what was learnt at one place hold at another?"""
 
+from functools import partial
+
 import jax
 import numpy as np
 from jax import numpy as jnp
@@ -15,6 +17,7 @@ _RADIUS = 3
 _WIDTH = 2 * _RADIUS + 1
 
 
+@partial(jax.jit, static_argnames=("n", "size", "max_shift", "noise"))
 def shifted_blobs(key: PRNGKeyArray, n: int, size: int = 16, max_shift: int = 4, noise: float = 0.25) -> Dataset:
     """n images of size × size × 1, each with one shape of 7 × 7 pixels on a dark, noisy ground.
 

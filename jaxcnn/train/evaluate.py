@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from functools import partial
+from typing import NamedTuple
 
 import jax
+import numpy as np
 from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array, Float
@@ -11,11 +13,11 @@ from jaxtyping import Array, Float
 from jaxcnn.bench.timing import Timing, measure
 from jaxcnn.data import Dataset
 from jaxcnn.losses import classification_loss, probabilities
-from jaxcnn.metrics import BinaryMetrics, MulticlassMetrics, binary_metrics, multiclass_metrics
+from jaxcnn.metrics import binary_metrics, multiclass_metrics
 from jaxcnn.train.state import TrainState
 from jaxcnn.train.step import masked_mean
 
-BATCH_SIZES = (1, 8, 64, 512)
+BATCH_SIZES = (1, 32, 512)
 """The batches that inference is timed at."""
 
 
@@ -36,24 +38,27 @@ def score(state: TrainState, dataset: Dataset, *, batch_size: int) -> dict[str, 
 
 
 def score_parts(state: TrainState, parts: Mapping[str, Dataset], *, batch_size: int) -> dict[str, dict[str, float]]:
-    """:func:`score` of each part that has images; what is behind the logits is compiled once for all."""
+    """:func:`score` of each part that has images."""
     parts = {name: part for name, part in parts.items() if len(part)}
     logits = [predict_logits(state, part.images, batch_size=batch_size) for part in parts.values()]
-    labels = jnp.concatenate([jnp.asarray(part.labels) for part in parts.values()])
-    part_of = jnp.repeat(jnp.arange(len(parts)), jnp.array([len(z) for z in logits]), total_repeat_length=len(labels))
-    scores = (_masked_scores(jnp.concatenate(logits), labels, part_of, i) for i in range(len(parts)))
-    return {
-        name: {"loss": float(loss), **jax.tree.map(float, metrics)._asdict()}
-        for name, (loss, metrics) in zip(parts, scores, strict=True)
-    }
+    losses, metrics = jax.device_get(_scores(logits, [part.labels for part in parts.values()]))
+    columns = {"loss": losses, **metrics._asdict()}
+    return {name: {metric: float(values[i]) for metric, values in columns.items()} for i, name in enumerate(parts)}
 
 
 @jax.jit
-def _masked_scores(logits, labels, part_of, part) -> tuple[Float[Array, ""], BinaryMetrics | MulticlassMetrics]:
-    mask = part_of == part
-    metrics = binary_metrics if logits.shape[-1] == 1 else multiclass_metrics
-    loss = masked_mean(classification_loss(logits, labels), mask)
-    return loss, metrics(labels, probabilities(logits), mask)
+def _scores(logits: list[Array], labels: list[Array]) -> tuple[Float[Array, " parts"], NamedTuple]:
+    """Loss and metrics, each with a value for each part: one program for parts of different sizes."""
+    part_of = np.repeat(np.arange(len(logits)), [len(z) for z in logits])
+    z, y = jnp.concatenate(logits), jnp.concatenate(labels)
+    metrics = binary_metrics if z.shape[-1] == 1 else multiclass_metrics
+    losses, p = classification_loss(z, y), probabilities(z)
+
+    def of_part(part):
+        mask = part_of == part
+        return masked_mean(losses, mask), metrics(y, p, mask)
+
+    return lax.map(of_part, np.arange(len(logits)))
 
 
 def inference_timings(state: TrainState, image_shape: tuple[int, int, int]) -> dict[int, Timing]:
@@ -61,7 +66,7 @@ def inference_timings(state: TrainState, image_shape: tuple[int, int, int]) -> d
     (device,) = jax.tree.leaves(state.params)[0].devices()
     predict = jax.jit(lambda params, images: state.apply_fn({"params": params}, images))
     images = {n: jax.device_put(jnp.zeros((n, *image_shape)), device) for n in BATCH_SIZES}
-    return {n: measure(predict, state.params, batch, min_time=0.1) for n, batch in images.items()}
+    return {n: measure(predict, state.params, batch, min_time=0.05) for n, batch in images.items()}
 
 
 def summarize_inference(timings: dict[int, Timing]) -> dict[str, float]:
