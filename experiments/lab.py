@@ -51,7 +51,7 @@ def main(seed: int = 0) -> None:
         outputs = predict_logits(result.state, images.images, batch_size=10)
         p = outputs[:, 0] if name == "as written" else probabilities(outputs)
         losses[name] = result.history["train_loss"]
-        right[name] = float(jnp.mean((p >= 0.5) == images.labels))
+        right[name] = float(jnp.mean((p >= 0.5) == (images.labels == 1)))
     rows = [
         [f"loss, epoch {epoch}", *(float(losses[name][epoch - 1]) for name in losses)] for epoch in range(20, 101, 20)
     ]

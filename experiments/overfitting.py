@@ -19,20 +19,19 @@ from jaxcnn.data import digits, split
 from jaxcnn.report.console import print_table
 from jaxcnn.train import TrainConfig, fit, initial_state, score_parts
 
-IMAGES = (50, 100, 200, 400, 800, 1200)
 
-
-def main(steps: int = 800, seed: int = 0) -> None:
+def main(images: tuple[int, ...] = (50, 100, 200, 400, 800, 1200), steps: int = 800, seed: int = 0) -> None:
     """Train on each number of images and print losses and gap.
 
     Args:
+      images: Numbers of training images.
       steps: Steps of each training, the same for all.
       seed: The PRNG key.
     """
     config = TrainConfig(data="digits", dropout=0.0, shift=0, batch_size=50, schedule="constant", seed=seed)
     splits = jax.device_put(split(jax.random.key(seed), digits(), validation=0.15, test=0.15))
     rows = []
-    for n in IMAGES:
+    for n in images:
         few = splits.train.select(slice(n))  # the split is in random order
         run = replace(config, epochs=max(steps * config.batch_size // n, 1))
         # Without validation images nothing stops the training early: overfitting is what is looked for.

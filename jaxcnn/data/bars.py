@@ -15,7 +15,6 @@ from jaxcnn.data.labels import balanced_labels
 _STEPS = {"horizontal": (0, 1), "diagonal": (-1, 1), "vertical": (1, 0), "antidiagonal": (1, 1)}
 
 
-@partial(jax.jit, static_argnames=("n", "size", "noise"))
 def oriented_bars(key: PRNGKeyArray, n: int, size: int = 16, noise: float = 0.25) -> Dataset:
     """n images of size × size × 1, each with one bright bar on a dark, noisy ground.
 
@@ -36,7 +35,11 @@ def oriented_bars(key: PRNGKeyArray, n: int, size: int = 16, noise: float = 0.25
       InputError: n, size or noise is out of its range.
     """
     n, size = integer("n", n, minimum=1), integer("size", size, minimum=4)
-    noise = non_negative("noise", noise)
+    return _bars(key, n, size, non_negative("noise", noise))
+
+
+@partial(jax.jit, static_argnums=(1, 2, 3))  # one program: eagerly, each of its operations is compiled on its own
+def _bars(key: PRNGKeyArray, n: int, size: int, noise: float) -> Dataset:
     key_labels, key_start, key_noise = jax.random.split(key, 3)
     labels = balanced_labels(key_labels, n, len(_STEPS))
     start = jax.random.randint(key_start, (n, 2, 1), 0, size, jnp.int32)

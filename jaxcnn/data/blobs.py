@@ -17,7 +17,6 @@ _RADIUS = 3
 _WIDTH = 2 * _RADIUS + 1
 
 
-@partial(jax.jit, static_argnames=("n", "size", "max_shift", "noise"))
 def shifted_blobs(key: PRNGKeyArray, n: int, size: int = 16, max_shift: int = 4, noise: float = 0.25) -> Dataset:
     """n images of size × size × 1, each with one shape of 7 × 7 pixels on a dark, noisy ground.
 
@@ -38,7 +37,11 @@ def shifted_blobs(key: PRNGKeyArray, n: int, size: int = 16, max_shift: int = 4,
       InputError: n, size, max_shift or noise is out of its range.
     """
     n, size = integer("n", n, minimum=1), integer("size", size, minimum=_WIDTH)
-    max_shift, noise = _uncut_shift(max_shift, size), non_negative("noise", noise)
+    return _blobs(key, n, size, _uncut_shift(max_shift, size), non_negative("noise", noise))
+
+
+@partial(jax.jit, static_argnums=(1, 2, 3, 4))  # one program: eagerly, each of its operations is compiled on its own
+def _blobs(key: PRNGKeyArray, n: int, size: int, max_shift: int, noise: float) -> Dataset:
     key_labels, key_shift, key_noise = jax.random.split(key, 3)
     labels = balanced_labels(key_labels, n, len(_CLASS_NAMES))
     shift = jax.random.randint(key_shift, (n, 2, 1), -max_shift, max_shift + 1, jnp.int32)

@@ -49,7 +49,6 @@ def lab_splits(key: PRNGKeyArray) -> Splits:
     return Splits(lab_images(), noisy.select(slice(500)), noisy.select(slice(500, None)))
 
 
-@partial(jax.jit, static_argnames=("n", "noise"))
 def dark_vs_bright(key: PRNGKeyArray, n: int, noise: float = 1.0) -> Dataset:
     """n noisy images of 8 × 8 × 1, half of them dark (label 0), half bright (label 1), in random order.
 
@@ -64,7 +63,11 @@ def dark_vs_bright(key: PRNGKeyArray, n: int, noise: float = 1.0) -> Dataset:
     Raises:
       InputError: n is not a positive integer, or noise not a finite number of at least 0.
     """
-    n, noise = integer("n", n, minimum=1), non_negative("noise", noise)
+    return _noisy_images(key, integer("n", n, minimum=1), non_negative("noise", noise))
+
+
+@partial(jax.jit, static_argnums=(1, 2))  # one program: eagerly, each of its operations is compiled on its own
+def _noisy_images(key: PRNGKeyArray, n: int, noise: float) -> Dataset:
     key_labels, key_noise = jax.random.split(key)
     labels = balanced_labels(key_labels, n, 2)
     z = jax.random.normal(key_noise, (n, 8, 8, 1), jnp.float32)

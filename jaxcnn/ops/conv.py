@@ -122,6 +122,11 @@ def _batch_kernels(_, implementation, args, dims, *, geometry, precision):
     return jax.vmap(one, in_axes=dims)(*args), 0
 
 
+def _convolve_on_cpu(x, kernel, geometry, *, precision=None):
+    tiny = im2col.supports(geometry) and im2col.is_tiny(geometry, x.dtype.itemsize)
+    return (im2col if tiny else direct).convolve(x, kernel, geometry, precision=precision)
+
+
 def _kernel_gradient_on_cpu(x, g, geometry, *, precision=None):
     algorithm = im2col if im2col.supports(geometry) else direct
     rule = functools.partial(algorithm.kernel_gradient, geometry=geometry, precision=precision)
@@ -145,7 +150,9 @@ def _vary_alike(a, b):
     )
 
 
-conv_p = _bilinear("conv", direct.convolve, lambda geometry: geometry.output_shape, of_images=True)
+conv_p = _bilinear(
+    "conv", direct.convolve, lambda geometry: geometry.output_shape, of_images=True, on_cpu=_convolve_on_cpu
+)
 input_gradient_p = _bilinear(
     "conv_input_gradient", direct.input_gradient, lambda geometry: geometry.input_shape, of_images=True
 )

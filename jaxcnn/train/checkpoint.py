@@ -39,12 +39,20 @@ def restore_checkpoint(directory: Path, like: Any, sharding: jax.sharding.Shardi
 
     _verify(directory)
     expected = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), like)
-    try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            return checkpointer.restore(directory.absolute(), expected)
-    except ValueError as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"checkpoint {directory}: expected the run's model, found another one ({reason})") from error
+    with ocp.StandardCheckpointer() as checkpointer:
+        stored = checkpointer.metadata(directory.absolute()).item_metadata.tree
+        if _shapes(stored) != _shapes(expected):
+            raise InputError(
+                f"checkpoint {directory}: expected the arrays {_shapes(expected)} of the run's model, "
+                f"found {_shapes(stored)}"
+            )
+        return checkpointer.restore(directory.absolute(), expected)
+
+
+def _shapes(tree: Any) -> dict[str, str]:
+    """The shape and dtype of each array, by its path in the tree."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): f"{x.dtype}{list(x.shape)}" for path, x in leaves}
 
 
 def _verify(directory: Path) -> None:

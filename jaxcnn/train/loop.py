@@ -123,13 +123,14 @@ def run_epoch(
     return state, Epoch(number, float(train_loss), float(val_loss), float(val_accuracy), watch.seconds)
 
 
-@partial(jax.jit, static_argnames=("batch_size", "max_shift"))
+@partial(jax.jit, static_argnames=("stop", "batch_size", "max_shift"))
 def train_epoch(
     state: TrainState, dataset: Dataset, stop: int, *, batch_size: int, max_shift: int
 ) -> tuple[TrainState, Float[Array, " steps"]]:
     """The first ``stop`` steps of the epoch that begins at ``state``, and the loss before each of them.
 
-    The state is not donated: where an epoch diverges it is run again, up to the last good step.
+    ``stop`` is static, so that a loop of one step is no loop to XLA. The state is not donated: where an epoch diverges
+    it is run again, up to the last good step.
     """
     order_key, shift_key = jax.random.split(jax.random.fold_in(state.key, state.step))
     indices, mask = epoch_indices(order_key, len(dataset), batch_size)

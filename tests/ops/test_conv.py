@@ -164,7 +164,7 @@ def test_one_program_for_all_platforms_and_batch_sizes():
 
 
 def test_on_the_cpu_the_kernel_gradient_is_a_matrix_product_and_elsewhere_xlas_convolution():
-    x, kernel, _ = CASES["lab"].arrays("float32")
+    x, kernel = np.ones((64, 8, 8, 3), np.float32), np.ones((3, 3, 3, 16), np.float32)
     lowered = {
         platform: jax.export.export(jax.jit(jax.grad(loss(conv2d), 1)), platforms=[platform])(x, kernel).mlir_module()
         for platform in ("cpu", "cuda", "tpu")
@@ -172,6 +172,12 @@ def test_on_the_cpu_the_kernel_gradient_is_a_matrix_product_and_elsewhere_xlas_c
     convolutions = {platform: text.count("stablehlo.convolution") for platform, text in lowered.items()}
     assert convolutions == {"cpu": 1, "cuda": 2, "tpu": 2}
     assert lowered["cpu"].count("stablehlo.dot_general") == 1
+
+
+def test_a_tiny_convolution_is_a_matrix_product_on_the_cpu():
+    x, kernel, _ = CASES["lab"].arrays("float32")
+    text = jax.jit(conv2d).lower(x, kernel).as_text()
+    assert (text.count("stablehlo.convolution"), text.count("stablehlo.dot_general")) == (0, 1)
 
 
 @pytest.mark.parametrize("images", [1, 2, 3, 5, 100])

@@ -44,7 +44,7 @@ def test_figures_and_page_are_written(run):
     pngs = [path.read_bytes() for path in (run.directory / "figures").iterdir()]
     assert all(base64.b64encode(png).decode() in html for png in pngs)
     assert html.count("<img") == 5
-    assert "ROC curves of 1000 test images" in html
+    assert "ROC curves of 500 test images" in html
 
 
 def test_written_again_it_is_the_same(run):

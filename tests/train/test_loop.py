@@ -77,7 +77,7 @@ def test_no_function_is_traced_again_between_epochs(monkeypatch):
 
         return counted
 
-    static = {"static_argnames": ("batch_size", "max_shift")}
+    static = {"static_argnames": ("stop", "batch_size", "max_shift")}
     trained = jax.jit(counting(train_epoch.__wrapped__, "train"), **static)
     evaluated = jax.jit(counting(evaluate.__wrapped__, "evaluate"), static_argnames="batch_size")
     monkeypatch.setattr(loop_module, "train_epoch", trained)
