@@ -22,6 +22,7 @@ import numpy as np
 import torch
 import tyro
 from jax import lax
+from jax import numpy as jnp
 
 from jaxcnn.bench import Case, Timing, measure_alternately
 from jaxcnn.data import Batch, Dataset, lab_images, take_batch
@@ -94,7 +95,7 @@ def steps_in_one_call(state: TrainState, batch: Batch) -> TrainState:
 
 def whole_batch(images: Dataset) -> Batch:
     """All ten images."""
-    return take_batch(images, np.arange(10), np.ones(10, bool))
+    return take_batch(images, jnp.arange(10), jnp.ones(10, bool))
 
 
 class TorchNetwork(torch.nn.Module):
