@@ -36,9 +36,7 @@ def lab(run_dir: Path | None = None, overwrite: bool = False, seed: int = 0, dev
             print(f"Epoch: {epoch.epoch}, Loss: {epoch.train_loss:.6f}")
 
     _import_while_compiling()
-    directory = run_dir or training.next_run_directory(RUNS, "lab")
-    config = training.lab_config(seed, device)
-    run = training.train_run(config, directory, overwrite=overwrite, on_epoch=print_epoch)
+    run = _run(training.lab_config(seed, device), run_dir, "lab", overwrite, print_epoch)
     print(f"Accuracy: {run.metrics()['train']['accuracy']}")
     _show(run)
 
@@ -55,10 +53,9 @@ def train(
       overwrite: Replace the run that is there.
     """
     name = Path(config.data.replace(":", "-").replace(",", "")).stem
-    directory = run_dir or training.next_run_directory(RUNS, name)
     _import_while_compiling()
     with console.progress(config.epochs) as on_epoch:
-        run = training.train_run(config, directory, overwrite=overwrite, on_epoch=on_epoch)
+        run = _run(config, run_dir, name, overwrite, on_epoch)
     _show(run)
 
 
@@ -109,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (InputError, OSError) as error:
         _exit(2, error)
     except training.DivergedError as error:
-        _exit(1, error)
+        _exit(1, f"{error} in {error.directory}")
     except KeyboardInterrupt:
         _exit(130, "interrupted")
 
@@ -143,6 +140,18 @@ def _unboxed(box: str) -> str:
     lines = (line.strip("╭╮╰╯│─ ") for line in box.splitlines())
     title, *rest = [line for line in lines if line.strip("-")] or [box]
     return f"{title}: {' '.join(rest)}"
+
+
+def _run(config: training.TrainConfig, run_dir: Path | None, name: str, overwrite: bool, on_epoch) -> training.Run:
+    """Train; a run that diverges gets its page too."""
+    try:
+        return training.train_run(
+            config, run_dir or RUNS / name, numbered=run_dir is None, overwrite=overwrite, on_epoch=on_epoch
+        )
+    except training.DivergedError as error:
+        if error.directory is not None:
+            write_report(training.load_run(error.directory, config.device))
+        raise
 
 
 def _import_while_compiling() -> None:

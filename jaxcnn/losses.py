@@ -132,6 +132,34 @@ def probabilities(logits: Float[ArrayLike, "n outputs"]) -> Float[Array, " n"] |
     return jax.nn.sigmoid(z[:, 0]) if z.shape[1] == 1 else jax.nn.softmax(z, axis=-1)
 
 
+def log_odds(logits: Float[ArrayLike, "n outputs"]) -> Float[Array, " n"] | Float[Array, "n k"]:
+    """log p / (1 − p) of each of :func:`probabilities`.
+
+        of one output z,    of k outputs z_j − log Σ_{i ≠ j} e^{z_i}
+
+    It ranks examples as their probabilities do, also where those are so near to 0 or 1 that they round to it.
+
+    Args:
+      logits: z, one row an example.
+
+    Returns:
+      Of one output (n,), of k outputs (n, k).
+
+    Raises:
+      ValueError: the logits are not (examples, outputs).
+      TypeError: the logits are not floating point.
+
+    >>> import jax.numpy as jnp
+    >>> log_odds(jnp.array([[20.0], [30.0]])), probabilities(jnp.array([[20.0], [30.0]]))
+    (Array([20., 30.], dtype=float32), Array([1., 1.], dtype=float32))
+    """
+    z = _rows(logits)
+    if z.shape[1] == 1:
+        return z[:, 0]
+    others = jnp.where(jnp.eye(z.shape[1], dtype=bool), -jnp.inf, z[:, None, :])
+    return z - jax.nn.logsumexp(others, axis=-1)
+
+
 def _floating(logits) -> Array:
     z = jnp.asarray(logits)
     if not jnp.issubdtype(z.dtype, jnp.floating):

@@ -10,7 +10,7 @@ from jax import numpy as jnp
 from tolerances import RELATIVE, assert_close
 
 from jaxcnn import losses
-from jaxcnn.losses import probabilities
+from jaxcnn.losses import log_odds, probabilities
 
 classification_loss = jax.jit(losses.classification_loss)
 sigmoid_binary_cross_entropy = jax.jit(losses.sigmoid_binary_cross_entropy)
@@ -256,3 +256,10 @@ def test_of_nothing_is_nothing():
 def test_what_cannot_be_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_log_odds_are_those_of_the_probabilities():
+    z = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
+    p = np.exp(z.astype(np.float64)) / np.exp(z.astype(np.float64)).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(log_odds(z), np.log(p / (1 - p)), rtol=1e-5, atol=1e-5)
+    assert np.isfinite(log_odds(np.array([[1e4, -1e4, 0.0]], np.float32))).all()

@@ -41,8 +41,9 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c_in"]) -> Float[Array, "n h_out w_out features"]:
-        """Convolve NHWC images; the parameters are float32 and take x's dtype."""
-        shape = (*self.kernel_size, x.shape[-1] // self.feature_group_count, self.features)
+        """Convolve NHWC images; the parameters are float32 and take x's dtype, integers are taken for float32."""
+        x = x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(jnp.float32)
+        shape = (*self.kernel_size, x.shape[-1] // max(self.feature_group_count, 1), self.features)
         kernel = self.param("kernel", initializers.lecun_normal(), shape, jnp.float32)
         y = conv2d(
             x,

@@ -173,6 +173,8 @@ def _check_ranks(x: tuple[int, ...], kernel: tuple[int, ...]) -> None:
 def _check_features(x: tuple[int, ...], kernel: tuple[int, ...], groups: int) -> None:
     c_in, (k_in, c_out) = x[-1], kernel[-2:]
     shapes = f"x.shape={x}, kernel.shape={kernel}"
+    if not (k_in and c_out):
+        raise ValueError(f"kernel needs input and output channels: {shapes}")
     if c_in != k_in * groups:
         times = "" if groups == 1 else f" × {groups} groups"
         raise ValueError(f"kernel has {k_in} input channels{times}, x has {c_in} (channels last): {shapes}")

@@ -1,13 +1,18 @@
 """What a person sees while a run goes on, and when it is done."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from jaxcnn.train.loop import Epoch
+
+WIDE = 10_000
+"""Characters: a table for another program is not folded to a screen that is not there."""
 
 
 @contextmanager
@@ -28,12 +33,12 @@ def progress(epochs: int) -> Iterator[Callable[[Epoch], None]]:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A table on stdout; floats to four significant digits."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(title), title_justify="left")
     for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left")
+        table.add_column(Text(column), justify="right" if number else "left", overflow="fold")
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
 
 
 def print_scores(title: str, scores: Mapping[str, Mapping[str, float]]) -> None:
@@ -50,5 +55,6 @@ def _losses(epoch: Epoch) -> str:
     return f"{train}  val {epoch.val_loss:.4f}  accuracy {epoch.val_accuracy:.3f}"
 
 
-def _cell(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _cell(value: object) -> Text:
+    """Text, for in a plain string rich would read what is in brackets as markup."""
+    return Text(f"{value:.4g}" if isinstance(value, float) else str(value))

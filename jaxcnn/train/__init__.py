@@ -17,7 +17,6 @@ from jaxcnn.train.predict import evaluate_run as evaluate_run
 from jaxcnn.train.run import Run as Run
 from jaxcnn.train.run import initial_state as initial_state
 from jaxcnn.train.run import load_run as load_run
-from jaxcnn.train.run import next_run_directory as next_run_directory
 from jaxcnn.train.run import run_splits as run_splits
 from jaxcnn.train.run import train_run as train_run
 from jaxcnn.train.state import TrainState as TrainState

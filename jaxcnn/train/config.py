@@ -23,8 +23,8 @@ class TrainConfig:
       schedule: How the step size goes on: cosine falls to zero over all epochs, constant stays.
       shift: Training images are moved by up to this many pixels each way, anew each epoch.
       patience: Stop after this many epochs without a lower validation loss; 0 never stops early.
-      validation: Share of each class that the parameters are chosen on.
-      test: Share of each class that is only looked at in the end.
+      validation: Share of each class that the parameters are chosen on. (The lab has its own parts.)
+      test: Share of each class that is only looked at in the end. (The lab has its own parts.)
       seed: The PRNG key that splits, initial parameters, order and augmentation come from.
       device: cpu, gpu or tpu; the platform that JAX prefers if not given.
     """
@@ -50,10 +50,11 @@ class TrainConfig:
             _expect(name, getattr(self, name), "a positive integer", _is_integer_from(1))
         for name in ("shift", "patience"):
             _expect(name, getattr(self, name), "an integer of at least 0", _is_integer_from(0))
+        _expect("data", self.data, "a name or a path", lambda v: isinstance(v, str))
         seeds = range(2**32)
-        _expect("seed", self.seed, "an integer from 0 to 4294967295", lambda v: isinstance(v, int) and v in seeds)
+        _expect("seed", self.seed, "an integer from 0 to 4294967295", lambda v: _is_integer_from(0)(v) and v in seeds)
         for name in ("features", "hidden"):
-            _expect(name, getattr(self, name), "positive integers", lambda v: all(map(_is_integer_from(1), v)))
+            _expect(name, getattr(self, name), "a tuple of positive integers", _are_positive)
         _expect("learning_rate", self.learning_rate, "a positive number", lambda v: 0 < v < math.inf)
         for name in ("dropout", "validation", "test"):
             _expect(name, getattr(self, name), "a number in [0, 1)", lambda v: 0 <= v < 1)
@@ -82,6 +83,14 @@ def _is_integer_from(least: int):
     return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
+def _are_positive(values) -> bool:
+    return isinstance(values, tuple) and all(map(_is_integer_from(1), values))
+
+
 def _expect(name: str, value, expected: str, holds) -> None:
-    if not holds(value):
+    try:
+        fits = holds(value)
+    except TypeError:  # not of a type that has an order, or items
+        fits = False
+    if not fits:
         raise InputError(f"{name}: expected {expected}, found {value!r}")

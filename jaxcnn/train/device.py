@@ -13,7 +13,15 @@ def select_device(platform: str | None) -> SingleDeviceSharding:
       InputError: no such device is present.
     """
     try:
+        if platform == "":
+            raise RuntimeError("JAX takes it for None")
         return SingleDeviceSharding(jax.devices(platform)[0])
-    except RuntimeError:  # JAX's answer to a platform that it does not know or cannot start
-        present = ", ".join(sorted({device.platform for device in jax.devices()}))
-        raise InputError(f"device: expected one that is present ({present}), found {platform!r}") from None
+    except (RuntimeError, AssertionError) as error:  # JAX's answers to a platform that it does not know or cannot start
+        raise InputError(f"device: expected one that is present ({_present()}), found {platform!r}") from error
+
+
+def _present() -> str:
+    try:
+        return ", ".join(sorted({device.platform for device in jax.devices()}))
+    except (RuntimeError, AssertionError):  # not even the one that JAX_PLATFORMS asks for
+        return "none"

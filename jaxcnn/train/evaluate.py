@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from jaxcnn.bench.timing import Timing, measure
 from jaxcnn.data import Dataset
-from jaxcnn.losses import classification_loss, probabilities
+from jaxcnn.losses import classification_loss, log_odds
 from jaxcnn.metrics import binary_metrics, multiclass_metrics
 from jaxcnn.train.state import TrainState
 from jaxcnn.train.step import masked_mean
@@ -25,6 +25,7 @@ BATCH_SIZES = (1, 32, 512)
 def predict_logits(state: TrainState, images: Float[Array, "n h w c"], *, batch_size: int) -> Float[Array, "n outputs"]:
     """Logits of any number of images, ``batch_size`` at a time; the last batch is padded with zeros."""
     n = images.shape[0]
+    batch_size = min(batch_size, n)
     padded = jnp.pad(images, ((0, -n % batch_size), (0, 0), (0, 0), (0, 0)))
     batches = padded.reshape(-1, batch_size, *images.shape[1:])
     logits = lax.map(lambda batch: state.apply_fn({"params": state.params}, batch), batches)
@@ -51,12 +52,12 @@ def _scores(logits: list[Array], labels: list[Array]) -> tuple[Float[Array, " pa
     """Loss and metrics, each with a value for each part: one program for parts of different sizes."""
     part_of = np.repeat(np.arange(len(logits)), [len(z) for z in logits])
     z, y = jnp.concatenate(logits), jnp.concatenate(labels)
-    metrics = binary_metrics if z.shape[-1] == 1 else multiclass_metrics
-    losses, p = classification_loss(z, y), probabilities(z)
+    metrics = partial(binary_metrics, threshold=0.0) if z.shape[-1] == 1 else multiclass_metrics
+    losses, scores = classification_loss(z, y), log_odds(z)
 
     def of_part(part):
         mask = part_of == part
-        return masked_mean(losses, mask), metrics(y, p, mask)
+        return masked_mean(losses, mask), metrics(y, scores, mask)
 
     return lax.map(of_part, np.arange(len(logits)))
 

@@ -7,6 +7,7 @@ matrix product there (``ops.im2col``): with XLA's own kernel gradient the same l
 import math
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -19,6 +20,7 @@ from jaxcnn.bench.timing import stopwatch
 from jaxcnn.data.augment import random_shift
 from jaxcnn.data.batches import epoch_indices, sequential_indices, take_batch
 from jaxcnn.data.dataset import Dataset
+from jaxcnn.errors import InputError
 from jaxcnn.train.config import TrainConfig
 from jaxcnn.train.state import TrainState
 from jaxcnn.train.step import BatchSums, evaluate_batch, update
@@ -55,7 +57,10 @@ class DivergedError(ArithmeticError):
       step: after this many steps the parameters first gave such a loss.
       state: the parameters one step earlier, whose loss was finite (the initial ones, if there was no step).
       history: as in :class:`Fit`, of the epochs before.
+      directory: where a run keeps that state and history; None where ``fit`` was called on its own.
     """
+
+    directory: Path | None = None
 
     def __init__(self, step: int, state: TrainState, history: dict[str, np.ndarray]):
         epoch = len(history["epoch"]) + 1
@@ -85,8 +90,9 @@ def fit(
     Raises:
       DivergedError: a loss is not finite.
     """
-    if validation is not None and not len(validation):
-        validation = None
+    if not len(train):
+        raise InputError("train: expected images to learn from, found none")
+    state, train, validation = _on_one_device(state, train, validation)
     history: list[Epoch] = []
     best, best_epoch, best_loss = state, 0, math.inf
     before = start = state
@@ -104,6 +110,15 @@ def fit(
     if validation is None and not math.isfinite(evaluate(state, train, batch_size=config.batch_size).loss):
         raise _diverged(before, start, train, config, history[:-1])
     return Fit(best, as_arrays(history), best_epoch)
+
+
+def _on_one_device(state: TrainState, train: Dataset, validation: Dataset | None):
+    """Host arrays are transferred once, not each epoch; a state goes to where the data are, as what comes back does."""
+    train, validation = jax.device_put((train, validation if validation is not None and len(validation) else None))
+    images = jnp.asarray(train.images)
+    if images.committed and len(images.devices()) == 1:
+        state = jax.device_put(state, images.sharding)
+    return state, train, validation
 
 
 def run_epoch(
@@ -132,8 +147,8 @@ def train_epoch(
     ``stop`` is static, so that a loop of one step is no loop to XLA. The state is not donated: where an epoch diverges
     it is run again, up to the last good step.
     """
-    order_key, shift_key = jax.random.split(jax.random.fold_in(state.key, state.step))
-    indices, mask = epoch_indices(order_key, len(dataset), batch_size)
+    order_key, shift_key = (jax.random.fold_in(key, state.step) for key in (state.keys.order, state.keys.shift))
+    indices, mask = epoch_indices(order_key, len(dataset), min(batch_size, len(dataset)))
 
     def step(i, carry):
         state, losses = carry
@@ -142,15 +157,15 @@ def train_epoch(
             shifted = random_shift(jax.random.fold_in(shift_key, i), batch.images, max_shift)
             batch = batch.replace(images=shifted)
         state, loss = update(state, batch)
-        return state, losses.at[i].set(loss)
+        return state, losses.at[i].set(loss.astype(jnp.float32))
 
-    return lax.fori_loop(0, stop, step, (state, jnp.zeros(len(indices), dataset.images.dtype)))
+    return lax.fori_loop(0, stop, step, (state, jnp.zeros(len(indices), jnp.float32)))
 
 
 @partial(jax.jit, static_argnames="batch_size")
 def evaluate(state: TrainState, dataset: Dataset, *, batch_size: int) -> BatchSums:
     """The sums of :func:`evaluate_batch` over all of a data set."""
-    indices, mask = sequential_indices(len(dataset), batch_size)
+    indices, mask = sequential_indices(len(dataset), min(batch_size, len(dataset)))
     sums = lax.map(lambda row: evaluate_batch(state, take_batch(dataset, *row)), (indices, mask))
     return jax.tree.map(jnp.sum, sums)
 
@@ -180,5 +195,8 @@ def _diverged(before: TrainState, start: TrainState, train: Dataset, config: Tra
     run = partial(train_epoch, dataset=train, batch_size=config.batch_size, max_shift=config.shift)
     losses = np.asarray(run(start, stop=steps)[1])
     bad = int(np.argmax(~np.isfinite(losses))) if not np.isfinite(losses).all() else steps
-    good = run(start, stop=bad - 1)[0] if bad else run(before, stop=min(int(start.step), steps - 1))[0]
+    if bad:
+        good, _ = run(start, stop=bad - 1)
+    else:
+        good = start if before is start else run(before, stop=steps - 1)[0]
     return DivergedError(int(start.step) + bad, good, as_arrays(history))

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import jax
 import numpy as np
 from jax import numpy as jnp
 from jaxtyping import Float
@@ -11,7 +10,7 @@ from jaxcnn.data import Dataset, load
 from jaxcnn.errors import InputError
 from jaxcnn.losses import probabilities
 from jaxcnn.train.evaluate import predict_logits, score, score_parts
-from jaxcnn.train.run import Run, named_parts
+from jaxcnn.train.run import Run, named_parts, run_keys
 from jaxcnn.train.step import predicted_classes
 
 
@@ -32,7 +31,7 @@ def evaluate_run(run: Run, data: str | None = None, batch_size: int | None = Non
         raise InputError(f"batch_size: expected a positive integer, found {size}")
     if data is None:
         return score_parts(run.state, named_parts(run.splits()), batch_size=size)
-    dataset = load(data, key=jax.random.key(run.config.seed))
+    dataset = load(data, key=run_keys(run.config.seed).evaluation)
     check_images(run, data, dataset.image_shape)
     check_classes(run, data, dataset)
     return {data: score(run.state, dataset, batch_size=size)}
@@ -64,8 +63,8 @@ def check_images(run: Run, name: str, shape: Sequence[int]) -> None:
 
 
 def check_classes(run: Run, name: str, dataset: Dataset) -> None:
-    """Raise an InputError unless the network has an output for each class."""
-    if dataset.num_classes != len(run.class_names):
+    """Raise an InputError unless the classes are those of the network's outputs."""
+    if dataset.class_names != run.class_names:
         raise InputError(
             f"{name}: expected the {len(run.class_names)} classes {', '.join(run.class_names)}, "
             f"found {dataset.num_classes}: {', '.join(dataset.class_names)}"

@@ -1,24 +1,17 @@
-"""A run: from a config to a directory that holds all of it, and back.
+"""A run: from a config to a directory that holds all of it (:mod:`jaxcnn.train.directory`), and back."""
 
-config.json    the config, the model's input and output, key, device and versions
-history.csv    a row an epoch, written as it happens
-checkpoints/   the parameters that were chosen
-metrics.json   scores on the three parts of the data, and what a prediction costs
-"""
-
-import csv
 import dataclasses
+import hashlib
 import json
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import optax
 from jax import numpy as jnp
 
@@ -28,6 +21,13 @@ from jaxcnn.models import CNN
 from jaxcnn.train.checkpoint import restore_checkpoint, save_checkpoint
 from jaxcnn.train.config import TrainConfig
 from jaxcnn.train.device import select_device
+from jaxcnn.train.directory import (
+    history_writer,
+    make_numbered_directory,
+    make_run_directory,
+    read_config,
+    write_json,
+)
 from jaxcnn.train.evaluate import inference_timings, score_parts, summarize_inference
 from jaxcnn.train.loop import DivergedError, Epoch, fit, steps_per_epoch, train_epoch
 from jaxcnn.train.state import TrainState, create_train_state
@@ -45,6 +45,7 @@ class Run:
       class_names: names of the outputs.
       image_shape: height, width and channels of the images it takes.
       state: its parameters.
+      data_sha256: the fingerprint of its data.
     """
 
     directory: Path
@@ -52,10 +53,22 @@ class Run:
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
     state: TrainState
+    data_sha256: str
 
     def splits(self) -> Splits:
-        """The images it was trained, chosen and tested on, made again from its config."""
-        return run_splits(self.config)
+        """The images it was trained, chosen and tested on, made again from its config.
+
+        Raises:
+          InputError: the data are not what they were.
+          FileNotFoundError: they are not there any more.
+        """
+        splits = run_splits(self.config)
+        if (found := fingerprint(splits)) != self.data_sha256:
+            raise InputError(
+                f"{self.config.data}: expected the data that {self.directory} was trained on "
+                f"(SHA-256 {self.data_sha256}), found others ({found})"
+            )
+        return splits
 
     def metrics(self) -> dict:
         """What its metrics.json holds."""
@@ -67,6 +80,7 @@ def train_run(
     directory: Path,
     *,
     overwrite: bool = False,
+    numbered: bool = False,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
 ) -> Run:
     """Train a network as ``config`` says and keep everything about it in ``directory``.
@@ -74,7 +88,8 @@ def train_run(
     Args:
       config: what to do.
       directory: must not exist, unless ``overwrite``.
-      overwrite: whether a run that is there may be replaced; nothing but a run ever is.
+      overwrite: whether a run that is there may be replaced; nothing but a run's own files ever is.
+      numbered: add the first free number to the directory's name.
       on_epoch: told of each epoch when it is done.
 
     Raises:
@@ -83,12 +98,13 @@ def train_run(
       DivergedError: a loss is not finite; the last good parameters and the history are kept.
     """
     device = select_device(config.device)
+    config = _with_full_path(config)
     splits = jax.device_put(run_splits(config), device)
-    state = jax.device_put(_checked_state(config, splits.train), device)
-    make_run_directory(directory, overwrite=overwrite)
-    _write_json(directory / "config.json", describe(config, splits.train, device))
-    run = Run(directory, config, splits.train.class_names, splits.train.image_shape, state)
-    with _history_writer(directory / "history.csv") as write:
+    state = jax.device_put(_checked_state(config, splits), device)
+    directory = make_numbered_directory(directory) if numbered else make_run_directory(directory, overwrite=overwrite)
+    record = describe(config, splits, device)
+    write_json(directory / "config.json", record)
+    with history_writer(directory / "history.csv") as write:
 
         def record_epoch(epoch: Epoch) -> None:
             write(epoch)
@@ -98,10 +114,12 @@ def train_run(
             result = fit(state, splits.train, splits.validation, config, record_epoch)
         except DivergedError as error:
             save_checkpoint(directory / "checkpoints", {"params": error.state.params})
+            error.directory = directory
             raise
     save_checkpoint(directory / "checkpoints", {"params": result.state.params})
-    run = dataclasses.replace(run, state=result.state)
-    _write_json(directory / "metrics.json", measure_run(run, splits) | {"best_epoch": result.best_epoch})
+    train = splits.train
+    run = Run(directory, config, train.class_names, train.image_shape, result.state, record["data_sha256"])
+    write_json(directory / "metrics.json", measure_run(run, splits) | {"best_epoch": result.best_epoch})
     return run
 
 
@@ -112,21 +130,34 @@ def load_run(directory: Path, device: str | None = None) -> Run:
       FileNotFoundError: there is no run.
       InputError: it is damaged, or the device is absent.
     """
-    path = directory / "config.json"
-    if not path.is_file():
+    if not (directory / "config.json").is_file():
         raise FileNotFoundError(f"run {directory}: expected a directory with a config.json, found none")
     target = select_device(device)
+    record = read_config(directory)
     try:
-        record = json.loads(path.read_text())
+        if record is None:
+            raise ValueError("no JSON object with config, class_names and versions")
         config = _config_of(record["config"])
-        class_names, image_shape = tuple(record["class_names"]), tuple(record["image_shape"])
+        class_names, image_shape = _names(record["class_names"]), _shape(record["image_shape"])
         template = Dataset(jnp.zeros((1, *image_shape)), jnp.zeros(1, jnp.int32), class_names)
         state = jax.device_put(initial_state(config, template), target)
+        sha256 = str(record["data_sha256"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"run {directory}: expected a config.json as jaxcnn writes it, found {reason}") from error
+        raise InputError(f"run {directory}: expected a config.json as jaxcnn writes it, found {error}") from error
     restored = restore_checkpoint(directory / "checkpoints", {"params": state.params}, target)
-    return Run(directory, config, class_names, image_shape, state.replace(params=restored["params"]))
+    return Run(directory, config, class_names, image_shape, state.replace(params=restored["params"]), sha256)
+
+
+def _names(value) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) < 2 or not all(isinstance(name, str) for name in value):
+        raise ValueError(f"class_names {value!r}")
+    return tuple(value)
+
+
+def _shape(value) -> tuple[int, int, int]:
+    if not isinstance(value, list) or len(value) != 3 or not all(isinstance(size, int) and size > 0 for size in value):
+        raise ValueError(f"image_shape {value!r}")
+    return value[0], value[1], value[2]
 
 
 def _config_of(fields: dict[str, Any]) -> TrainConfig:
@@ -135,14 +166,43 @@ def _config_of(fields: dict[str, Any]) -> TrainConfig:
     return TrainConfig(**values)
 
 
+def _with_full_path(config: TrainConfig) -> TrainConfig:
+    """A file is found again from any other directory."""
+    path = Path(config.data)
+    return dataclasses.replace(config, data=str(path.resolve())) if path.suffix == ".npz" else config
+
+
+class RunKeys(NamedTuple):
+    """The independent keys that a seed stands for."""
+
+    data: jax.Array
+    split: jax.Array
+    state: jax.Array
+    evaluation: jax.Array
+
+
+def run_keys(seed: int) -> RunKeys:
+    """The seed's key, split once."""
+    return RunKeys(*jax.random.split(jax.random.key(seed), len(RunKeys._fields)))
+
+
 def run_splits(config: TrainConfig) -> Splits:
-    """The three parts of a config's data."""
-    data_key, _ = jax.random.split(jax.random.key(config.seed))
-    load_key, split_key = jax.random.split(data_key)
+    """The three parts of a config's data; the lab's are what they are (:func:`jaxcnn.data.lab_splits`)."""
+    keys = run_keys(config.seed)
     if config.data == "lab":
-        return lab_splits(load_key)
-    dataset = load(config.data, key=load_key)
-    return split(split_key, dataset, validation=config.validation, test=config.test)
+        return lab_splits(keys.data)
+    dataset = load(config.data, key=keys.data)
+    return split(keys.split, dataset, validation=config.validation, test=config.test)
+
+
+def fingerprint(splits: Splits) -> str:
+    """SHA-256 of all pixels, labels and class names, in their order."""
+    digest = hashlib.sha256()
+    for part in jax.device_get(splits):
+        digest.update(repr((part.images.shape, part.class_names)).encode())
+        digest.update(np.asarray(part.images).tobytes())
+        digest.update(np.asarray(part.labels).tobytes())
+    return digest.hexdigest()
 
 
 def measure_run(run: Run, splits: Splits) -> dict:
@@ -156,35 +216,15 @@ def named_parts(splits: Splits) -> dict[str, Dataset]:
     return {"train": splits.train, "val": splits.validation, "test": splits.test}
 
 
-def make_run_directory(directory: Path, *, overwrite: bool) -> None:
-    """Create it; what is there already is removed if that was asked for and it is a run."""
-    if directory.exists():
-        if not overwrite:
-            raise FileExistsError(
-                f"run directory {directory}: expected none yet, found one (use another, or --overwrite)"
-            )
-        if not (directory / "config.json").is_file():
-            raise InputError(f"run directory {directory}: expected a run to overwrite, found no config.json in it")
-        shutil.rmtree(directory)
-    directory.mkdir(parents=True)
-
-
-def next_run_directory(parent: Path, name: str) -> Path:
-    """``parent/name-1``, or the first number after it that is free."""
-    number = 1
-    while (parent / f"{name}-{number}").exists():
-        number += 1
-    return parent / f"{name}-{number}"
-
-
-def describe(config: TrainConfig, dataset: Dataset, sharding: jax.sharding.Sharding) -> dict:
+def describe(config: TrainConfig, splits: Splits, sharding: jax.sharding.Sharding) -> dict:
     """What config.json holds."""
     key = jax.random.key(config.seed)
     (device,) = sharding.device_set
     return {
         "config": dataclasses.asdict(config),
-        "class_names": list(dataset.class_names),
-        "image_shape": list(dataset.image_shape),
+        "class_names": list(splits.train.class_names),
+        "image_shape": list(splits.train.image_shape),
+        "data_sha256": fingerprint(splits),
         "key": {"impl": str(jax.random.key_impl(key)), "data": jax.random.key_data(key).tolist()},
         "device": {"platform": device.platform, "kind": device.device_kind},
         "versions": {name: version(name) for name in PACKAGES},
@@ -193,12 +233,11 @@ def describe(config: TrainConfig, dataset: Dataset, sharding: jax.sharding.Shard
 
 def initial_state(config: TrainConfig, dataset: Dataset) -> TrainState:
     """The state that a run on ``dataset`` starts from: the config's network and Adam on its schedule."""
-    _, state_key = jax.random.split(jax.random.key(config.seed))
     num_outputs = 1 if dataset.num_classes == 2 else dataset.num_classes
     model = _model(config.features, num_outputs, config.hidden, config.dropout)
     steps = config.epochs * steps_per_epoch(dataset, config)
     return create_train_state(
-        state_key, model, dataset.images, _optimizer(config.learning_rate, config.schedule, steps)
+        run_keys(config.seed).state, model, dataset.images, _optimizer(config.learning_rate, config.schedule, steps)
     )
 
 
@@ -215,33 +254,19 @@ def _optimizer(learning_rate: float, schedule: str, steps: int) -> optax.Gradien
     return optax.adam(optax.cosine_decay_schedule(learning_rate, steps) if cosine else learning_rate)
 
 
-def _checked_state(config: TrainConfig, dataset: Dataset) -> TrainState:
+def _checked_state(config: TrainConfig, splits: Splits) -> TrainState:
     """The initial state, after an epoch was traced: what does not fit together is told before anything is written."""
-    epoch = partial(train_epoch, stop=1, batch_size=config.batch_size, max_shift=config.shift)
+    if config.patience and not len(splits.validation):
+        raise InputError(
+            f"patience: expected validation images to be patient with, found validation={config.validation}"
+        )
+    steps = partial(train_epoch, stop=1, batch_size=config.batch_size, max_shift=config.shift)
     try:
-        state = initial_state(config, dataset)
-        jax.eval_shape(epoch, state, dataset)
+        state = initial_state(config, splits.train)
+        jax.eval_shape(steps, state, splits.train)
     except InputError:
         raise
     except ValueError as error:  # a shape, from jaxcnn.ops.geometry
-        shape = "×".join(map(str, dataset.image_shape))
+        shape = "×".join(map(str, splits.train.image_shape))
         raise InputError(f"expected a model that fits images of {shape}, found that its {error}") from error
     return state
-
-
-@contextmanager
-def _history_writer(path: Path) -> Iterator[Callable[[Epoch], None]]:
-    """Rows reach the disk one by one, so that a run that is cut short leaves what it did."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(Epoch._fields)
-
-        def write(epoch: Epoch) -> None:
-            writer.writerow(epoch)
-            file.flush()
-
-        yield write
-
-
-def _write_json(path: Path, value: dict) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n")

@@ -1,6 +1,7 @@
 """All that training changes, as one immutable pytree."""
 
-from functools import partial
+from functools import cache, partial
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -10,15 +11,25 @@ from flax.training import train_state
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxcnn.errors import InputError
+
+
+class TrainKeys(NamedTuple):
+    """What is drawn while training: each from its own key, folded with the step."""
+
+    order: jax.Array
+    shift: jax.Array
+    dropout: jax.Array
+
 
 class TrainState(train_state.TrainState):
-    """Flax's train state (``step``, ``params``, ``opt_state``, ``apply_fn``, ``tx``) with a PRNG key.
+    """Flax's train state (``step``, ``params``, ``opt_state``, ``apply_fn``, ``tx``) with PRNG keys.
 
     Attributes:
-      key: the order of the images, their augmentation and dropout are drawn from it and ``step``; it does not change.
+      keys: the order of the images, their augmentation and dropout are drawn from them and ``step``; they stay.
     """
 
-    key: jax.Array
+    keys: TrainKeys
 
 
 def create_train_state(
@@ -30,10 +41,14 @@ def create_train_state(
     """Initial parameters and optimizer state.
 
     Args:
-      key: draws the parameters, and becomes the source of all later randomness.
-      model: called as ``model.apply(variables, images, train=…)``, returns logits (n, outputs).
+      key: draws the parameters, and is the source of all later randomness.
+      model: called as ``model.apply(variables, images)``, with ``train=True`` in training; returns logits
+        (n, outputs).
       images: any images of the shape that will be trained on; only the shape and the dtype count.
       optimizer: any Optax optimizer, or the learning rate of Adam.
+
+    Raises:
+      InputError: the images are not floating point.
 
     >>> from jaxcnn.data import lab_images
     >>> from jaxcnn.models import CNN
@@ -41,14 +56,23 @@ def create_train_state(
     >>> jax.tree.map(jax.numpy.shape, state.params)["Dense_0"]
     {'bias': (1,), 'kernel': (256, 1)}
     """
-    tx = optax.adam(optimizer) if isinstance(optimizer, float) else optimizer
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise InputError(
+            f"images: expected floating point, found {images.dtype} (jaxcnn.data scales integers to 0 … 1)"
+        )
+    tx = optimizer if isinstance(optimizer, optax.GradientTransformation) else _adam(optimizer)
     return _create(key, model.init, model.apply, tx, images.shape[1:], images.dtype)
+
+
+@cache  # a state's optimizer is static: the same one lets all runs at that rate share a program
+def _adam(learning_rate: float) -> optax.GradientTransformation:
+    return optax.adam(learning_rate)
 
 
 @partial(jax.jit, static_argnums=(1, 2, 3, 4, 5))
 def _create(key: jax.Array, init, apply, tx, image_shape, dtype) -> TrainState:
     """In one program, where eager calls would compile an array at a time."""
-    init_key, train_key = jax.random.split(key)
+    init_key, *train_keys = jax.random.split(key, 1 + len(TrainKeys._fields))
     params = init(init_key, jnp.zeros((1, *image_shape), dtype))["params"]
-    state = TrainState.create(apply_fn=apply, params=params, tx=tx, key=train_key)
+    state = TrainState.create(apply_fn=apply, params=params, tx=tx, keys=TrainKeys(*train_keys))
     return state.replace(step=jnp.zeros((), jnp.int32))  # Flax's Python 0 would trace the first step twice

@@ -24,7 +24,7 @@ def update(state: TrainState, batch: Batch) -> tuple[TrainState, Float[Array, ""
 
     θ ← θ − optimizer(∇_θ (1/|mask|) Σ_i mask_i ℓ(f_θ(x_i), y_i))
     """
-    dropout_key = jax.random.fold_in(state.key, state.step)
+    dropout_key = jax.random.fold_in(state.keys.dropout, state.step)
 
     def mean_loss(params):
         logits = state.apply_fn({"params": params}, batch.images, train=True, rngs={"dropout": dropout_key})

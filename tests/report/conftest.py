@@ -8,6 +8,7 @@ import pytest
 
 from jaxcnn.models import CNN
 from jaxcnn.train import Run, create_train_state, lab_config
+from jaxcnn.train.run import fingerprint, run_splits
 
 HISTORY = """epoch,train_loss,val_loss,val_accuracy,seconds
 1,0.7,0.8,0.5,0.1
@@ -59,4 +60,4 @@ def run(tmp_path, record, metrics, state):
     (tmp_path / "config.json").write_text(json.dumps(record))
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
     (tmp_path / "history.csv").write_text(HISTORY)
-    return Run(tmp_path, lab_config(), ("dark", "bright"), (8, 8, 1), state)
+    return Run(tmp_path, lab_config(), ("dark", "bright"), (8, 8, 1), state, fingerprint(run_splits(lab_config())))

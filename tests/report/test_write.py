@@ -2,7 +2,6 @@ import base64
 import json
 import subprocess
 import sys
-from dataclasses import replace
 
 import jax
 import numpy as np
@@ -14,6 +13,7 @@ from jaxcnn.report import write_report
 from jaxcnn.report.pictures import first_kernel
 from jaxcnn.report.write import read_history
 from jaxcnn.train import Run, TrainConfig, create_train_state
+from jaxcnn.train.run import fingerprint, run_splits
 
 NAMES = ["confusion", "filters", "learning_curves", "roc", "wrong"]
 HEADER = "epoch,train_loss,val_loss,val_accuracy,seconds\n"
@@ -30,10 +30,11 @@ def contents(run):
 
 def trained_on(run, config, **model):
     """The same directory, with an untrained network for the images of another config."""
-    dataset = replace(run, config=config).splits().train
+    splits = run_splits(config)
+    dataset = splits.train
     num_outputs = 1 if dataset.num_classes == 2 else dataset.num_classes
     state = create_train_state(jax.random.key(0), CNN(num_outputs=num_outputs, **model), dataset.images)
-    return Run(run.directory, config, dataset.class_names, dataset.image_shape, state)
+    return Run(run.directory, config, dataset.class_names, dataset.image_shape, state, fingerprint(splits))
 
 
 def test_figures_and_page_are_written(run):

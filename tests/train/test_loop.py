@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from jax import numpy as jnp
 
+from jaxcnn import InputError
 from jaxcnn.data import Dataset, dark_vs_bright, lab_images
 from jaxcnn.models import CNN
 from jaxcnn.train import DivergedError, TrainConfig, create_train_state, evaluate, fit, train_epoch
@@ -83,13 +84,8 @@ def test_no_function_is_traced_again_between_epochs(monkeypatch):
     monkeypatch.setattr(loop_module, "train_epoch", trained)
     monkeypatch.setattr(loop_module, "evaluate", evaluated)
     for seed in range(2):  # nor between runs that differ in their key only
-        state = fresh(seed).replace(tx=TX)
-        state = state.replace(opt_state=TX.init(state.params))
-        fit(state, data(50), data(20, 1), dataclasses.replace(CONFIG, epochs=4))
+        fit(fresh(seed), data(50), data(20, 1), dataclasses.replace(CONFIG, epochs=4))
     assert sorted(traces) == ["evaluate", "train"]
-
-
-TX = fresh().tx
 
 
 def test_the_best_epoch_is_kept_and_patience_ends_the_run():
@@ -141,6 +137,18 @@ def test_each_epoch_is_told_and_recorded():
     assert set(result.history) == set(Epoch._fields)
 
 
+def test_integer_images_and_no_images_are_refused():
+    with pytest.raises(InputError, match="images: expected floating point, found uint8"):
+        create_train_state(jax.random.key(0), MODEL, np.zeros((1, 8, 8, 1), np.uint8))
+    with pytest.raises(InputError, match="train: expected images to learn from, found none"):
+        fit(fresh(), data(20).select(slice(0)), None, CONFIG)
+
+
+def test_host_arrays_and_device_arrays_train_alike():
+    host = jax.device_get(data(20))
+    assert_same_bits(fit(fresh(), host, None, CONFIG).state, fit(fresh(), data(20), None, CONFIG).state)
+
+
 class TestDivergence:
     """A NaN pixel in one image makes the loss of the batch that it is in NaN."""
 
@@ -176,6 +184,13 @@ class TestDivergence:
         with pytest.raises(DivergedError, match="after step 1") as caught:
             fit(fresh(learning_rate=1e38), data(20), validation and data(10, 1), config)
         assert_same_bits(caught.value.state, fresh())
+
+    def test_a_state_that_was_bad_when_it_came_is_given_back(self):
+        trained = fit(fresh(), data(20), None, self.config).state
+        broken = trained.replace(params=jax.tree.map(lambda leaf: leaf * jnp.nan, trained.params))
+        with pytest.raises(DivergedError, match="after step 25") as caught:
+            fit(broken, data(20), None, self.config)
+        assert caught.value.state.step == 25
 
     def test_a_loss_that_is_bad_from_the_next_epochs_first_step_on_goes_back_an_epoch(self):
         config = dataclasses.replace(self.config, epochs=3, batch_size=20)

@@ -1,21 +1,24 @@
 import csv
 import dataclasses
 import json
+import shutil
 
 import jax
 import numpy as np
 import pytest
 
 from jaxcnn import InputError
-from jaxcnn.data import lab_images
+from jaxcnn.data import Dataset, lab_images
+from jaxcnn.models import CNN
 from jaxcnn.train import (
     DivergedError,
     TrainConfig,
     classify,
+    create_train_state,
     evaluate_run,
     lab_config,
     load_run,
-    next_run_directory,
+    score,
     train_run,
 )
 
@@ -77,7 +80,9 @@ def test_evaluation_gives_the_runs_own_scores_at_any_batch_size(run, batch_size)
 
 def test_evaluation_on_other_data(run):
     scores = evaluate_run(run, "dark_vs_bright")
-    assert 0.5 < scores["dark_vs_bright"]["accuracy"] <= 1
+    assert list(scores) == ["dark_vs_bright"]
+    assert scores["dark_vs_bright"].keys() == run.metrics()["test"].keys()
+    assert scores["dark_vs_bright"] != run.metrics()["test"]
 
 
 def test_classes_and_probabilities_of_images(run):
@@ -108,19 +113,27 @@ def test_a_run_is_not_overwritten_unless_asked(run):
     assert (run.directory / "metrics.json").read_text() == before
 
 
-def test_overwriting_replaces_a_run_and_nothing_else(tmp_path):
-    old = tmp_path / "run"
-    old.mkdir()
-    (old / "config.json").write_text("{}")
-    (old / "left over").write_text("")
-    train_run(LAB, old, overwrite=True)
-    assert not (old / "left over").exists()
-    assert (old / "metrics.json").exists()
+def test_overwriting_replaces_a_runs_files_and_nothing_else(run, tmp_path):
+    old = shutil.copytree(run.directory, tmp_path / "run")
+    (old / "notes.txt").write_text("what I thought of it")
+    (old / "figures").mkdir()
+    (old / "figures" / "old.png").touch()
+    train_run(dataclasses.replace(LAB, epochs=2), old, overwrite=True)
+    assert (old / "notes.txt").read_text() == "what I thought of it"
+    assert not (old / "figures").exists()
+    assert load_run(old).config.epochs == 2
+
+
+def test_a_config_of_another_program_is_no_run(tmp_path):
+    (tmp_path / "config.json").write_text('{"model": "bert"}')
+    with pytest.raises(InputError, match=r"expected a run to overwrite, found no config.json of one in it"):
+        train_run(LAB, tmp_path, overwrite=True)
+    assert (tmp_path / "config.json").read_text() == '{"model": "bert"}'
 
 
 def test_a_directory_that_is_no_run_is_never_removed(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(InputError, match=r"expected a run to overwrite, found no config.json in it"):
+    with pytest.raises(InputError, match=r"expected a run to overwrite, found no config.json of one in it"):
         train_run(LAB, tmp_path, overwrite=True)
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
@@ -163,18 +176,31 @@ def test_a_diverged_run_keeps_its_history_and_the_last_good_parameters(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"),
+    ("changes", "reason"),
     [
-        ("", "Expecting value"),
-        ("[]", "list indices"),
-        ('{"config": {"epochs": 0}}', "epochs"),
-        ('{"config": {"x": 1}}', "x"),
+        (None, "no JSON object with config, class_names and versions"),
+        ({"config": {"epochs": 0}}, "epochs: expected a positive integer"),
+        ({"config": {"x": 1}}, "unexpected keyword argument 'x'"),
+        ({"class_names": []}, r"class_names \[\]"),
+        ({"class_names": [1, 2]}, r"class_names \[1, 2\]"),
+        ({"image_shape": [8, 8, 0]}, r"image_shape \[8, 8, 0\]"),
+        ({"image_shape": [1, 1, 1]}, "window spans 2 elements"),
     ],
 )
-def test_a_broken_config_is_refused(run, tmp_path, content, reason):
-    (tmp_path / "config.json").write_text(content)
+def test_a_broken_config_is_refused(run, tmp_path, changes, reason):
+    record = json.loads((run.directory / "config.json").read_text())
+    (tmp_path / "config.json").write_text("[]" if changes is None else json.dumps(record | changes))
     with pytest.raises(InputError, match=f"expected a config.json as jaxcnn writes it, found .*{reason}"):
         load_run(tmp_path)
+
+
+def test_another_networks_config_does_not_fit_the_checkpoint(run, tmp_path):
+    copy = shutil.copytree(run.directory, tmp_path / "run")
+    record = json.loads((copy / "config.json").read_text())
+    record["config"]["features"] = [8]
+    (copy / "config.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=r"expected the arrays .*\[3, 3, 1, 8\].*, found .*\[3, 3, 1, 16\]"):
+        load_run(copy)
 
 
 def test_a_directory_without_a_run_is_refused(tmp_path):
@@ -182,8 +208,55 @@ def test_a_directory_without_a_run_is_refused(tmp_path):
         load_run(tmp_path / "nothing")
 
 
-def test_a_run_is_given_the_first_free_number(tmp_path):
-    assert next_run_directory(tmp_path, "lab").name == "lab-1"
+def test_a_numbered_run_takes_the_first_free_number(tmp_path):
     (tmp_path / "lab-1").mkdir()
     (tmp_path / "lab-3").mkdir()
-    assert next_run_directory(tmp_path, "lab").name == "lab-2"
+    runs = [train_run(dataclasses.replace(LAB, epochs=1), tmp_path / "lab", numbered=True) for _ in range(2)]
+    assert [run.directory.name for run in runs] == ["lab-2", "lab-4"]
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A run on a user's file, and the file."""
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "own.npz", images=rng.random((40, 8, 8), np.float32), labels=np.arange(40) % 2)
+    run = train_run(TrainConfig(data=str(tmp_path / "own.npz"), epochs=1, features=(4,)), tmp_path / "run")
+    return run, tmp_path / "own.npz"
+
+
+def test_a_runs_own_scores_are_refused_when_its_data_have_changed(own):
+    run, path = own
+    images = np.load(path)["images"]
+    assert evaluate_run(load_run(run.directory))["test"] == pytest.approx(run.metrics()["test"])
+    np.savez(path, images=images, labels=(np.arange(40) + 1) % 2)
+    with pytest.raises(InputError, match=r"own.npz: expected the data that .* was trained on \(SHA-256 .*found others"):
+        evaluate_run(load_run(run.directory))
+
+
+def test_classes_of_the_same_number_in_another_order_are_refused(own):
+    run, path = own
+    images, labels = (np.load(path)[name] for name in ("images", "labels"))
+    np.savez(path, images=images, labels=labels, class_names=["1", "0"])
+    with pytest.raises(InputError, match="expected the 2 classes 0, 1, found 2: 1, 0"):
+        evaluate_run(run, str(path))
+
+
+def test_a_batch_larger_than_the_data_is_all_of_them(tmp_path):
+    run = train_run(dataclasses.replace(LAB, epochs=1, batch_size=10**9), tmp_path / "run")
+    assert run.state.step == 1
+
+
+def test_patience_without_validation_images_is_refused(tmp_path):
+    config = TrainConfig(data="digits:3,8", validation=0.0, patience=3)
+    with pytest.raises(InputError, match="patience: expected validation images"):
+        train_run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_scores_of_saturated_predictions_are_still_ranked():
+    """Probabilities that round to 1 are ties; their log-odds are not."""
+    state = create_train_state(jax.random.key(0), CNN(()), np.zeros((1, 1, 1, 1), np.float32))
+    params = jax.tree.map(lambda leaf: jax.numpy.ones_like(leaf), state.params)
+    logits = np.array([20.0, 30.0, 25.0, 40.0], np.float32)
+    dataset = Dataset(logits.reshape(4, 1, 1, 1), np.array([0, 1, 0, 1], np.int32), ("a", "b"))
+    assert score(state.replace(params=params), dataset, batch_size=4)["roc_auc"] == 1

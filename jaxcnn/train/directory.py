@@ -1,0 +1,79 @@
+"""A run's directory: what it holds, and how it is made, replaced and read.
+
+config.json    the config, the model's input and output, key, device and versions
+history.csv    a row an epoch, written as it happens
+checkpoints/   the parameters that were chosen
+metrics.json   scores on the three parts of the data, and what a prediction costs
+figures/       pictures, and index.html, the page that shows them
+"""
+
+import csv
+import itertools
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from jaxcnn.errors import InputError
+from jaxcnn.train.loop import Epoch
+
+CONTENTS = ("config.json", "history.csv", "checkpoints", "metrics.json", "figures", "index.html")
+
+
+def make_run_directory(directory: Path, *, overwrite: bool) -> Path:
+    """Create it. Of a run that is there, and may be overwritten, the ``CONTENTS`` are removed and nothing else."""
+    if not directory.exists():
+        directory.mkdir(parents=True)
+        return directory
+    if not overwrite:
+        raise FileExistsError(f"run directory {directory}: expected none yet, found one (use another, or --overwrite)")
+    if read_config(directory) is None:
+        raise InputError(f"run directory {directory}: expected a run to overwrite, found no config.json of one in it")
+    for path in (directory / name for name in CONTENTS):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    return directory
+
+
+def make_numbered_directory(first: Path) -> Path:
+    """Create ``first``-1, or with the first number after it that is free, also when others do the same meanwhile."""
+    for number in itertools.count(1):
+        directory = first.with_name(f"{first.name}-{number}")
+        try:
+            directory.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return directory
+    raise AssertionError("the numbers do not end")
+
+
+def read_config(directory: Path) -> dict[str, Any] | None:
+    """What its config.json holds; None where that is no run's."""
+    try:
+        record = json.loads((directory / "config.json").read_text())
+    except (ValueError, OSError):
+        return None
+    return record if isinstance(record, dict) and {"config", "class_names", "versions"} <= record.keys() else None
+
+
+def write_json(path: Path, value: dict) -> None:
+    """Readable by people too."""
+    path.write_text(json.dumps(value, indent=2) + "\n")
+
+
+@contextmanager
+def history_writer(path: Path) -> Iterator[Callable[[Epoch], None]]:
+    """Rows reach the disk one by one, so that a run that is cut short leaves what it did."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(Epoch._fields)
+
+        def write(epoch: Epoch) -> None:
+            writer.writerow(epoch)
+            file.flush()
+
+        yield write
