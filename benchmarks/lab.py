@@ -43,7 +43,7 @@ def main(
     """Check, measure, and print the ratios.
 
     Args:
-      rounds: Samples of each of the three loops.
+      rounds: Samples of each loop.
       processes: Samples of each whole process.
       json_file: Where the result is kept.
     """
@@ -51,8 +51,8 @@ def main(
     images = jax.device_put(lab_images())
     loops = measure_alternately(
         {
-            "PyTorch, 1 thread": Case(torch_loop, (1,), jit=False),
-            "PyTorch, all threads": Case(torch_loop, (THREADS,), jit=False),
+            "PyTorch, 1 thread": Case(torch_loop, (TorchNetwork(), *torch_batch(), 1), jit=False),
+            "PyTorch, all threads": Case(torch_loop, (TorchNetwork(), *torch_batch(), THREADS), jit=False),
             "jaxcnn, fit": Case(fit_loop, (lab_state(), images), jit=False),
             "jaxcnn, 100 steps a call": Case(steps_in_one_call, (lab_state(), whole_batch(images))),
         },
@@ -119,11 +119,9 @@ def torch_batch() -> tuple[torch.Tensor, torch.Tensor]:
     return x, torch.tensor(np.asarray(images.labels), dtype=torch.float32)
 
 
-def torch_loop(threads: int) -> float:
+def torch_loop(network: TorchNetwork, x: torch.Tensor, y: torch.Tensor, threads: int) -> float:
     """PyTorch's eager loop."""
     torch.set_num_threads(threads)
-    x, y = torch_batch()
-    network = TorchNetwork()
     optimizer = torch.optim.Adam(network.parameters(), lr=lab_config().learning_rate)
     for _ in range(EPOCHS):
         optimizer.zero_grad()

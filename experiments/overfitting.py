@@ -2,7 +2,7 @@
 
     python experiments/overfitting.py
 
-The same network, without dropout and shifts, learns the digits from 5 images a class, and from more and more of them.
+The same network, without dropout and shifts, learns the digits from 50 images, and from more and more of them.
 The training loss goes to zero every time; what the network knows is in the validation loss, and the gap between the two
 closes as images are added.
 
@@ -15,6 +15,7 @@ from dataclasses import replace
 import jax
 import tyro
 
+from jaxcnn import InputError
 from jaxcnn.data import digits, split
 from jaxcnn.report.console import print_table
 from jaxcnn.train import TrainConfig, fit, initial_state, score_parts
@@ -25,15 +26,17 @@ def main(images: tuple[int, ...] = (50, 100, 200, 400, 800, 1200), steps: int = 
 
     Args:
       images: Numbers of training images.
-      steps: Steps of each training, the same for all.
+      steps: Steps of each training.
       seed: The PRNG key.
     """
     config = TrainConfig(data="digits", dropout=0.0, shift=0, batch_size=50, schedule="constant", seed=seed)
     splits = jax.device_put(split(jax.random.key(seed), digits(), validation=0.15, test=0.15))
     rows = []
     for n in images:
+        if n > len(splits.train):
+            raise InputError(f"images: expected at most {len(splits.train)}, found {n}")
         few = splits.train.select(slice(n))  # the split is in random order
-        run = replace(config, epochs=max(steps * config.batch_size // n, 1))
+        run = replace(config, epochs=max(steps // -(-n // config.batch_size), 1))
         # Without validation images nothing stops the training early: overfitting is what is looked for.
         result = fit(initial_state(run, few), few, None, run)
         parts = {"train": few, "val": splits.validation, "test": splits.test}

@@ -3,11 +3,12 @@
     python experiments/translation.py
 
 A network learns to tell small shapes, all of them in the middle of the image, and is then shown the same shapes moved
-by up to d pixels. Convolution moves with the image, but the dense layer after it has a weight for each place: without
-pooling a shift of one pixel feeds it other weights. Each 2×2 max-pool makes it blind to half of the shift it gets.
+by up to d pixels. Convolution moves with the image, but the dense layer after it has a weight for each place: a shift
+of one pixel feeds it other weights. A 2×2 max-pool after each convolution lets less of the shift through. Networks of
+one, two and three convolutions, each with and without the pools, differ in nothing else.
 
-Expected: all are right at d = 0; without pooling the accuracy falls fastest as d grows, each pool holds it up longer,
-and none comes near the network that has seen shifted images. 1 minute on 2 cores.
+Expected: all are right at d = 0; the accuracy falls as d grows, at each depth less with the pools than without; and the
+network that was trained on shifted images is right everywhere. 2 minutes on 2 cores.
 """
 
 import jax
@@ -30,16 +31,18 @@ def main(epochs: int = 15, keys: int = 3) -> None:
       keys: Independent repetitions; the mean is shown.
     """
     rows = []
-    for name, model, max_shift in (
-        ("no pooling, trained on centred images", CNN((16,), 3, pool=False), 0),
-        ("one 2×2 max-pool, centred", CNN((16,), 3), 0),
-        ("two, centred", CNN((16, 16), 3), 0),
-        ("three, centred", CNN((16, 16, 16), 3), 0),
-        ("three, trained on shifted images", CNN((16, 16, 16), 3), 4),
-    ):
+    networks = [(CNN((16,) * depth, 3, pool=pool), 0) for depth in (1, 2, 3) for pool in (False, True)]
+    for model, max_shift in [*networks, (CNN((16,) * 3, 3), max(SHIFTS))]:
         accuracies = [accuracy_by_shift(model, max_shift, epochs, jax.random.key(seed)) for seed in range(keys)]
-        rows.append([name, *np.mean(accuracies, axis=0).tolist()])
-    print_table("Test accuracy when shapes move by up to d pixels", ["", *(f"d = {d}" for d in SHIFTS)], rows)
+        training = "shifted" if max_shift else "centred"
+        rows.append(
+            [len(model.features), "yes" if model.pool else "no", training, *np.mean(accuracies, axis=0).tolist()]
+        )
+    print_table(
+        "Test accuracy when shapes move by up to d pixels",
+        ["convolutions", "pools", "trained on", *(f"d = {d}" for d in SHIFTS)],
+        rows,
+    )
 
 
 def accuracy_by_shift(model: CNN, max_shift: int, epochs: int, key: jax.Array) -> list[float]:

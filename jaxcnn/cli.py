@@ -11,6 +11,7 @@ from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Annotated, Any
 
+import jax
 import tyro
 
 from jaxcnn import train as training
@@ -107,6 +108,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _exit(2, error)
     except training.DivergedError as error:
         _exit(1, f"{error} in {error.directory}")
+    except jax.errors.JaxRuntimeError as error:
+        if "out of memory" not in str(error).lower():
+            raise
+        _exit(2, f"expected images, batch and features that fit in memory, found {str(error).splitlines()[0]}")
     except KeyboardInterrupt:
         _exit(130, "interrupted")
 

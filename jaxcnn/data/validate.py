@@ -91,6 +91,8 @@ def _validate_class_names(class_names: tuple[str, ...], num_classes: int, name: 
             f"{name}: expected one class name for each of the {num_classes} classes in labels, "
             f"found {len(class_names)} names"
         )
+    if (unprintable := next((c for c in class_names if not c.isprintable()), None)) is not None:
+        raise InputError(f"{name}: expected class names that can be printed, found {unprintable!r}")
     if len(set(class_names)) < num_classes:
         repeated = next(c for c in class_names if class_names.count(c) > 1)
         raise InputError(

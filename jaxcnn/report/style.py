@@ -1,6 +1,7 @@
 """How every figure looks. matplotlib is imported here: whoever only trains never imports this file."""
 
 import io
+import warnings
 from typing import Any
 
 import matplotlib
@@ -43,7 +44,9 @@ def house_style():
 def to_png(figure: Figure) -> bytes:
     """The figure as a PNG file; the same figure gives the same bytes."""
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=_DOTS_PER_INCH, metadata={"Software": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a name in a script that the font lacks: boxes, no error
+        figure.savefig(file, format="png", dpi=_DOTS_PER_INCH, metadata={"Software": None})
     return file.getvalue()
 
 

@@ -5,6 +5,9 @@ format of the ``sha256sum`` tool, which can check a directory too: ``sha256sum -
 """
 
 import hashlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +22,8 @@ def save_checkpoint(directory: Path, tree: Any) -> None:
     """Write a pytree of arrays to ``directory``, which must not exist yet."""
     import orbax.checkpoint as ocp  # half a second to import, and only runs that save or load need it
 
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(directory.absolute(), tree)
+    with _plain_path(directory) as path, ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(path, tree)
     sums = _checksums(directory)
     (directory / SUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()))
 
@@ -39,14 +42,23 @@ def restore_checkpoint(directory: Path, like: Any, sharding: jax.sharding.Shardi
 
     _verify(directory)
     expected = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), like)
-    with ocp.StandardCheckpointer() as checkpointer:
-        stored = checkpointer.metadata(directory.absolute()).item_metadata.tree
-        if _shapes(stored) != _shapes(expected):
+    with _plain_path(directory) as path, ocp.StandardCheckpointer() as checkpointer:
+        stored = checkpointer.metadata(path).item_metadata
+        found = {} if stored is None else _shapes(stored.tree)
+        if found != _shapes(expected):
             raise InputError(
-                f"checkpoint {directory}: expected the arrays {_shapes(expected)} of the run's model, "
-                f"found {_shapes(stored)}"
+                f"checkpoint {directory}: expected the arrays {_shapes(expected)} of the run's model, found {found}"
             )
-        return checkpointer.restore(directory.absolute(), expected)
+        return checkpointer.restore(path, expected)
+
+
+@contextmanager
+def _plain_path(directory: Path) -> Iterator[Path]:
+    """A path to the same place without brackets: Orbax finds its files by a glob, which reads those as a pattern."""
+    with tempfile.TemporaryDirectory() as folder:
+        parent = Path(folder) / "parent"
+        parent.symlink_to(directory.parent.absolute(), target_is_directory=True)
+        yield parent / directory.name
 
 
 def _shapes(tree: Any) -> dict[str, str]:

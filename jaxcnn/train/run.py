@@ -235,7 +235,7 @@ def initial_state(config: TrainConfig, dataset: Dataset) -> TrainState:
     """The state that a run on ``dataset`` starts from: the config's network and Adam on its schedule."""
     num_outputs = 1 if dataset.num_classes == 2 else dataset.num_classes
     model = _model(config.features, num_outputs, config.hidden, config.dropout)
-    steps = config.epochs * steps_per_epoch(dataset, config)
+    steps = min(config.epochs * steps_per_epoch(dataset, config), 2**31 - 1)  # Optax counts them in an int32
     return create_train_state(
         run_keys(config.seed).state, model, dataset.images, _optimizer(config.learning_rate, config.schedule, steps)
     )

@@ -70,3 +70,10 @@ def test_refuses(change, message):
         validate(dataset, "pets")
     assert str(caught.value).startswith("pets: ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("class_name", ["a\nb", "a\x1bb", "a\ud800", "\x00"])
+def test_class_names_that_cannot_be_printed(class_name):
+    dataset = Dataset(np.zeros((2, 1, 1, 1), np.float32), np.array([0, 1]), ("a", class_name))
+    with pytest.raises(InputError, match="expected class names that can be printed, found "):
+        validate(dataset, "names")

@@ -50,6 +50,19 @@ def test_no_damaged_file_is_read(checkpoint, tree, damage):
     restore(checkpoint, tree)
 
 
+def test_brackets_in_a_path_are_no_glob(tmp_path, tree):
+    directory = tmp_path / "a [b] (c) {d} é" / "checkpoints"
+    directory.parent.mkdir()
+    save_checkpoint(directory, tree)
+    jax.tree.map(np.testing.assert_array_equal, restore(directory, tree), tree)
+
+
+def test_a_checkpoint_with_nothing_in_it_is_refused(tmp_path, tree):
+    (tmp_path / SUMS).touch()
+    with pytest.raises(InputError, match=r"expected the arrays .* found \{\}"):
+        restore(tmp_path, tree)
+
+
 def test_without_its_sums_nothing_is_read(checkpoint, tree):
     (checkpoint / SUMS).unlink()
     with pytest.raises(InputError, match="expected a file SHA256SUMS in it, found none"):
