@@ -30,7 +30,7 @@ def random_shift(key: PRNGKeyArray, images: Float[Array, "n h w c"], max_shift: 
     corners = jax.random.randint(key, (n, 2), 0, 2 * m + 1, jnp.int32)
 
     def window(image, corner):
-        return lax.dynamic_slice(image, (corner[0], corner[1], 0), (h, w, c))
+        return lax.dynamic_slice(image, (corner[0], corner[1], jnp.int32(0)), (h, w, c))
 
     # One gather of whole windows. Measured on a CPU: as fast as gathering rows, then columns; 2 to 6 times
     # faster than a where for each displacement, and up to 6 times faster than products with shifted

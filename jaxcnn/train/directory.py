@@ -32,7 +32,7 @@ def make_run_directory(directory: Path, *, overwrite: bool) -> Path:
     if read_config(directory) is None:
         raise InputError(f"run directory {directory}: expected a run to overwrite, found no config.json of one in it")
     for path in (directory / name for name in CONTENTS):
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
@@ -41,10 +41,11 @@ def make_run_directory(directory: Path, *, overwrite: bool) -> Path:
 
 def make_numbered_directory(first: Path) -> Path:
     """Create ``first``-1, or with the first number after it that is free, also when others do the same meanwhile."""
+    first.parent.mkdir(parents=True, exist_ok=True)
     for number in itertools.count(1):
         directory = first.with_name(f"{first.name}-{number}")
         try:
-            directory.mkdir(parents=True)
+            directory.mkdir()
         except FileExistsError:
             continue
         return directory
