@@ -11,6 +11,7 @@ import csv
 import itertools
 import json
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,7 @@ CONTENTS = ("config.json", "history.csv", "checkpoints", "metrics.json", "figure
 
 
 def make_run_directory(directory: Path, *, overwrite: bool) -> Path:
-    """Create it. Of a run that is there, and may be overwritten, the ``CONTENTS`` are removed and nothing else."""
+    """Create it, or make sure that what is there is a run and may be overwritten."""
     if not directory.exists():
         directory.mkdir(parents=True)
         return directory
@@ -31,12 +32,28 @@ def make_run_directory(directory: Path, *, overwrite: bool) -> Path:
         raise FileExistsError(f"run directory {directory}: expected none yet, found one (use another, or --overwrite)")
     if read_config(directory) is None:
         raise InputError(f"run directory {directory}: expected a run to overwrite, found no config.json of one in it")
-    for path in (directory / name for name in CONTENTS):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
     return directory
+
+
+@contextmanager
+def replacing_run(directory: Path) -> Iterator[None]:
+    """Set a run's files aside while another is made in their place; they come back if that leaves no checkpoint."""
+    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".replaced-") as folder:
+        aside = Path(folder)
+        _move_contents(directory, aside)
+        try:
+            yield
+        finally:
+            if any(aside.iterdir()) and not (directory / "checkpoints").exists():
+                with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".failed-") as failed:
+                    _move_contents(directory, Path(failed))
+                _move_contents(aside, directory)
+
+
+def _move_contents(source: Path, target: Path) -> None:
+    for name in CONTENTS:
+        if (source / name).exists():
+            shutil.move(source / name, target / name)
 
 
 def make_numbered_directory(first: Path) -> Path:

@@ -26,6 +26,7 @@ from jaxcnn.train.directory import (
     make_numbered_directory,
     make_run_directory,
     read_config,
+    replacing_run,
     write_json,
 )
 from jaxcnn.train.evaluate import inference_timings, score_parts, summarize_inference
@@ -103,6 +104,18 @@ def train_run(
     state = jax.device_put(_checked_state(config, splits), device)
     directory = make_numbered_directory(directory) if numbered else make_run_directory(directory, overwrite=overwrite)
     record = describe(config, splits, device)
+    with replacing_run(directory):
+        state, best_epoch = _fit_and_save(state, splits, config, directory, record, on_epoch)
+    train = splits.train
+    run = Run(directory, config, train.class_names, train.image_shape, state, record["data_sha256"])
+    write_json(directory / "metrics.json", measure_run(run, splits) | {"best_epoch": best_epoch})
+    return run
+
+
+def _fit_and_save(
+    state: TrainState, splits: Splits, config: TrainConfig, directory: Path, record: dict, on_epoch
+) -> tuple[TrainState, int]:
+    """The part of a run that leaves config.json, history.csv and checkpoints."""
     write_json(directory / "config.json", record)
     with history_writer(directory / "history.csv") as write:
 
@@ -117,10 +130,7 @@ def train_run(
             error.directory = directory
             raise
     save_checkpoint(directory / "checkpoints", {"params": result.state.params})
-    train = splits.train
-    run = Run(directory, config, train.class_names, train.image_shape, result.state, record["data_sha256"])
-    write_json(directory / "metrics.json", measure_run(run, splits) | {"best_epoch": result.best_epoch})
-    return run
+    return result.state, result.best_epoch
 
 
 def load_run(directory: Path, device: str | None = None) -> Run:

@@ -124,6 +124,18 @@ def test_overwriting_replaces_a_runs_files_and_nothing_else(run, tmp_path):
     assert load_run(old).config.epochs == 2
 
 
+def test_a_run_comes_back_when_its_successor_fails_before_its_checkpoint(run, tmp_path):
+    old = shutil.copytree(run.directory, tmp_path / "run")
+    before = {path: path.read_bytes() for path in old.rglob("*") if path.is_file()}
+
+    def interrupt(epoch):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_run(LAB, old, overwrite=True, on_epoch=interrupt)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 def test_a_config_of_another_program_is_no_run(tmp_path):
     (tmp_path / "config.json").write_text('{"model": "bert"}')
     with pytest.raises(InputError, match=r"expected a run to overwrite, found no config.json of one in it"):
