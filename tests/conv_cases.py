@@ -1,6 +1,5 @@
-"""One table of convolutions that every algorithm is tested on, and the sum they are all tested against."""
+"""One table of convolutions that every algorithm is tested on."""
 
-import itertools
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -70,21 +69,3 @@ def conv_cases(draw) -> ConvCase:
             "feature_group_count": groups,
         },
     )
-
-
-def loop_convolution(x, kernel, geometry: ConvGeometry):
-    """y[n, o, f] = Σ_{t, c} x[n, s·o + d·t − p, c] · w[t, c, f], term by term in float64."""
-    n, h_out, w_out, c_out = geometry.output_shape
-    rows, columns = geometry.axes
-    k_in, per_group = kernel.shape[2], c_out // geometry.groups
-    y = np.zeros((n, h_out, w_out, c_out))
-    for o, p, i, j in itertools.product(*map(range, (h_out, w_out, *kernel.shape[:2]))):
-        r = rows.stride * o + rows.dilation * i - rows.pad_lo
-        c = columns.stride * p + columns.dilation * j - columns.pad_lo
-        if not (0 <= r < x.shape[1] and 0 <= c < x.shape[2]):
-            continue
-        for group in range(geometry.groups):
-            features = slice(group * per_group, (group + 1) * per_group)
-            seen = x[:, r, c, group * k_in : (group + 1) * k_in]
-            y[:, o, p, features] += seen @ kernel[i, j, :, features]
-    return y
