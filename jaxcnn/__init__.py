@@ -6,8 +6,12 @@ from jaxcnn import losses as losses
 from jaxcnn import metrics as metrics
 from jaxcnn import models as models
 from jaxcnn import ops as ops
+from jaxcnn import reference as reference
 from jaxcnn import train as train
+from jaxcnn import verify as verify
 from jaxcnn.errors import InputError as InputError
 from jaxcnn.ops import avg_pool as avg_pool
 from jaxcnn.ops import conv2d as conv2d
 from jaxcnn.ops import max_pool as max_pool
+from jaxcnn.verify import assert_gradients as assert_gradients
+from jaxcnn.verify import check_gradients as check_gradients

@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "ops": set(),
     "reference": set(),
     "bench": set(),
+    "verify": set(),
     "models": {"ops"},
     "losses": set(),
     "metrics": set(),

@@ -1,0 +1,83 @@
+"""The arrays that a function has captured, in float64, so that it can be evaluated in float64 all through.
+
+In ``lambda kernel: conv2d(images, kernel)`` the images are float32 whatever the kernel is. A copy of the function
+is made whose closure, default arguments and global names hold float64 arrays instead, and so do the functions of the
+same module that it calls; the original stays as it is.
+"""
+
+import functools
+import types
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax import numpy as jnp
+
+from jaxcnn.verify.function import wide_types
+
+
+def widened(f: Callable) -> Callable | None:
+    """f with its captured floating point arrays in float64; None where it has none, or none can be seen."""
+    copies = _Copies()
+    with wide_types():
+        copy = copies.of(f)
+    return copy if copies.widened else None
+
+
+class _Copies:
+    """Copies of functions and arrays, each made once, so that functions may refer to each other."""
+
+    def __init__(self):
+        self.widened = False
+        self._made: dict[int, Any] = {}
+
+    def of(self, value: Any) -> Any:
+        """A copy of a function or of a pytree with arrays; anything else as it is."""
+        if id(value) in self._made:
+            return self._made[id(value)]
+        if isinstance(value, functools.partial):
+            return functools.partial(self.of(value.func), *map(self.of, value.args), **self._mapped(value.keywords))
+        if isinstance(value, types.FunctionType):
+            return self._function(value)
+        wrapped = getattr(value, "__wrapped__", None)
+        if isinstance(value, jax.stages.Wrapped) and isinstance(wrapped, types.FunctionType):
+            return self.of(wrapped)
+        return (
+            jax.tree.map(self._leaf, value)
+            if isinstance(value, jax.Array | np.ndarray | dict | list | tuple)
+            else value
+        )
+
+    def _function(self, f: types.FunctionType) -> types.FunctionType:
+        cells = tuple(types.CellType() for _ in f.__closure__ or ())
+        names = _global_names(f.__code__) & f.__globals__.keys()
+        scope = dict(f.__globals__)
+        copy = types.FunctionType(f.__code__, scope, f.__name__, None, cells)
+        self._made[id(f)] = copy
+        copy.__defaults__ = None if f.__defaults__ is None else tuple(map(self.of, f.__defaults__))
+        copy.__kwdefaults__ = None if f.__kwdefaults__ is None else self._mapped(f.__kwdefaults__)
+        for cell, original in zip(cells, f.__closure__ or (), strict=True):
+            cell.cell_contents = self.of(original.cell_contents)
+        for name in names:
+            value = f.__globals__[name]
+            if not isinstance(value, types.FunctionType) or value.__module__ == f.__module__:
+                scope[name] = self.of(value)
+        return copy
+
+    def _mapped(self, values: dict[str, Any]) -> dict[str, Any]:
+        return {name: self.of(value) for name, value in values.items()}
+
+    def _leaf(self, leaf: Any) -> Any:
+        if isinstance(leaf, jax.Array | np.ndarray) and jnp.issubdtype(leaf.dtype, jnp.floating):
+            if leaf.dtype == np.float64:
+                return leaf
+            self.widened = True
+            return jnp.asarray(np.asarray(leaf, np.float64)) if isinstance(leaf, jax.Array) else leaf.astype(np.float64)
+        return leaf
+
+
+def _global_names(code: types.CodeType) -> set[str]:
+    """Names that a function's code looks up, and that of the functions inside it."""
+    inner = (constant for constant in code.co_consts if isinstance(constant, types.CodeType))
+    return set(code.co_names).union(*map(_global_names, inner))

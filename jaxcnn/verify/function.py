@@ -1,0 +1,216 @@
+"""The function under test, as a function of its floating point leaves alone, at one precision."""
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax import numpy as jnp
+from jax.extend import core
+
+Flat = Callable[[list, Any], list]
+"""From the floating leaves of the arguments, and what is held fixed, to the floating leaves of the result."""
+
+
+class Static(NamedTuple):
+    """A leaf that is no array: a string, a Python integer, a function."""
+
+    value: Any
+
+
+class Structure(NamedTuple):
+    """Where the leaves of the arguments go: hashable if its static leaves are.
+
+    Attributes:
+      leaves: one entry a leaf: "floating", "fixed" (an array of another type), or a :class:`Static`.
+    """
+
+    treedef: Any
+    leaves: tuple[str | Static, ...]
+    has_aux: bool
+
+
+class Arguments(NamedTuple):
+    """The arguments taken apart; ``names`` are those of the floating leaves, with f's own words for its parameters."""
+
+    floating: list
+    fixed: list
+    names: tuple[str, ...]
+    structure: Structure
+
+
+def take_apart(f: Callable, args: tuple, has_aux: bool) -> Arguments:
+    """Sort the leaves of the arguments.
+
+    Raises:
+      TypeError: a leaf is complex, or none is floating point.
+    """
+    floating, fixed, names, kinds = [], [], [], []
+    paths, treedef = jax.tree_util.tree_flatten_with_path(args)
+    for path, leaf in paths:
+        name = _name(f, path)
+        if isinstance(leaf, bool | int) or not (isinstance(leaf, float) or hasattr(leaf, "dtype")):
+            kinds.append(Static(leaf))
+            continue
+        dtype = np.dtype(float) if isinstance(leaf, float) else leaf.dtype
+        if jnp.issubdtype(dtype, jnp.complexfloating):
+            raise TypeError(f"{name} is {dtype}: give its real and its imaginary part as two real arguments")
+        kinds.append("floating" if jnp.issubdtype(dtype, jnp.floating) else "fixed")
+        if kinds[-1] == "floating":
+            floating.append(jnp.asarray(leaf))
+            names.append(name)
+        else:
+            fixed.append(leaf)
+    if not floating:
+        raise TypeError("expected at least one floating point argument, found none")
+    return Arguments(floating, fixed, tuple(names), Structure(treedef, tuple(kinds), has_aux))
+
+
+def put_together(structure: Structure, floating: Sequence, fixed: Sequence) -> tuple:
+    """The arguments of f."""
+    sources = {"floating": iter(floating), "fixed": iter(fixed)}
+    leaves = [kind.value if isinstance(kind, Static) else next(sources[kind]) for kind in structure.leaves]
+    return jax.tree.unflatten(structure.treedef, leaves)
+
+
+def flat_function(f: Callable, structure: Structure) -> Flat:
+    """f between lists of floating leaves; a complex result is its real and its imaginary part."""
+
+    def flat(x: list, fixed: list) -> list:
+        result = f(*put_together(structure, x, fixed))
+        if structure.has_aux:
+            result, _ = result
+        parts = []
+        for leaf in map(jnp.asarray, jax.tree.leaves(result)):
+            if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
+                parts += [jnp.real(leaf), jnp.imag(leaf)]
+            elif jnp.issubdtype(leaf.dtype, jnp.floating):
+                parts.append(leaf)
+        return parts
+
+    return flat
+
+
+def gradient_function(flat: Flat) -> Flat:
+    """x ↦ the gradient of Σ u · f(x), to be checked for second derivatives; (fixed, u) is held fixed."""
+
+    def gradient(x: list, fixed_and_u: tuple[list, list]) -> list:
+        fixed, u = fixed_and_u
+        return jax.vjp(lambda x: flat(x, fixed), x)[1](u)[0]
+
+    return gradient
+
+
+class Programs(NamedTuple):
+    """What is asked of a function: compiled, or as it stands where its Python looks at values."""
+
+    value: Callable
+    """x, fixed → y = f(x)"""
+    pull: Callable
+    """x, fixed, [u …] → y by the forward rule, [Jᵀ u …]"""
+    push: Callable
+    """x, fixed, v, lo, hi → J v"""
+    difference: Callable
+    """x, fixed, y, v, lo, hi, t → f(x + t v) − y"""
+
+
+@functools.lru_cache(maxsize=64)  # so that a second check of the same function compiles nothing
+def programs(f: Callable, structure: Structure, order: int, jit: bool) -> Programs:
+    """The programs of f, or with order 2 of its gradient."""
+    flat = flat_function(f, structure)
+    return programs_of(flat if order == 1 else gradient_function(flat), jit)
+
+
+def programs_of(flat: Flat, jit: bool) -> Programs:
+    """The programs of a flat function."""
+
+    def pull(x, fixed, us):
+        y, vjp = jax.vjp(lambda x: flat(x, fixed), x)
+        return y, [vjp(u)[0] for u in us]
+
+    def push(x, fixed, v, lo, hi):
+        return jax.jvp(lambda x: flat(x, fixed), (x,), (within(v, lo, hi),))[1]
+
+    def difference(x, fixed, y, v, lo, hi, t):
+        moved = [a + jnp.asarray(t, a.dtype) * b for a, b in zip(x, within(v, lo, hi), strict=True)]
+        return [b - a for a, b in zip(y, flat(moved, fixed), strict=True)]
+
+    all_of_them = (flat, pull, push, difference)
+    return Programs(*(map(jax.jit, all_of_them) if jit else all_of_them))
+
+
+def within(v: list, lo, hi) -> list:
+    """v, with zeros where the index, counted through all leaves, is not in [lo, hi)."""
+    masked, offset = [], 0
+    for leaf in v:
+        index = jnp.arange(leaf.size).reshape(leaf.shape) + offset
+        masked.append(jnp.where((lo <= index) & (index < hi), leaf, jnp.zeros_like(leaf)))
+        offset += leaf.size
+    return masked
+
+
+class Precision(NamedTuple):
+    """What a function is evaluated in.
+
+    Attributes:
+      wide: arguments are cast to float64, 64-bit types are on; otherwise all is as the caller has it.
+      jit: it is compiled.
+    """
+
+    wide: bool
+    jit: bool
+
+    def context(self) -> AbstractContextManager:
+        """Under it the function is traced and run; the caller's own settings are back behind it."""
+        return wide_types() if self.wide else nullcontext()
+
+
+class wide_types:
+    """64-bit types for a block of code, and promotion, so that a float32 constant in f may meet a float64 argument."""
+
+    def __enter__(self):
+        self._contexts = (jax.enable_x64(True), jax.numpy_dtype_promotion("standard"))
+        for context in self._contexts:
+            context.__enter__()
+
+    def __exit__(self, *exception):
+        for context in reversed(self._contexts):
+            context.__exit__(*exception)
+
+
+def coarsest_eps(jaxpr: core.ClosedJaxpr | core.Jaxpr, least: float = 0.0) -> float:
+    """The largest machine epsilon among the floating point types that a program computes in."""
+    inner = jaxpr.jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else jaxpr
+    eps = least
+    for eqn in inner.eqns:
+        for variable in eqn.outvars:
+            dtype = getattr(variable.aval, "dtype", None)
+            if dtype is not None and dtype != jax.dtypes.float0 and jnp.issubdtype(dtype, jnp.floating):
+                eps = max(eps, float(jnp.finfo(dtype).eps))
+        for value in eqn.params.values():
+            for sub in value if isinstance(value, tuple | list) else (value,):
+                if isinstance(sub, core.ClosedJaxpr | core.Jaxpr):
+                    eps = coarsest_eps(sub, eps)
+    return eps
+
+
+def _name(f: Callable, path: tuple) -> str:
+    """The parameter's name and the way to the leaf in it: params['Conv_0']['kernel']."""
+    index, rest = path[0].idx, path[1:]
+    return _parameter(f, index) + jax.tree_util.keystr(rest)
+
+
+def _parameter(f: Callable, index: int) -> str:
+    try:
+        parameters = list(inspect.signature(f).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    if index < len(parameters) and parameters[index].kind in (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    ):
+        return parameters[index].name
+    return f"args[{index}]"

@@ -1,0 +1,173 @@
+"""How a function can be evaluated: in float64 if it lets itself, compiled if it can be, and which modes it has."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+from jax import numpy as jnp
+
+from jaxcnn.verify.captured import widened
+from jaxcnn.verify.function import Arguments, Precision, Programs, coarsest_eps, programs
+from jaxcnn.verify.probe import DOUBLE, Mode, Subject, cast
+
+SINGLE = float(np.finfo(np.float32).eps)
+
+NEEDS_VALUES = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+    jax.errors.NonConcreteBooleanIndexError,
+)
+"""What a function raises that cannot be compiled, because its Python looks at values."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The function in one precision.
+
+    Attributes:
+      fixed: what its programs are given besides x.
+    """
+
+    f: Callable
+    arguments: Arguments
+    order: int
+    precision: Precision
+    fixed: Any = field(compare=False)
+
+    @property
+    def programs(self) -> Programs:
+        """Its programs, the same for each candidate that is like it."""
+        return programs(self.f, self.arguments.structure, self.order, self.precision.jit)
+
+    @property
+    def x(self) -> list:
+        """The floating leaves as the function gets them."""
+        return cast(self.precision, self.arguments.floating)
+
+    def rounding_of_value(self) -> float:
+        """The coarsest rounding in the program of f, which it has if this returns."""
+        with self.precision.context():
+            if not self.precision.jit:
+                return max(SINGLE, *(_eps(leaf) for leaf in self.programs.value(self.x, self.fixed)))
+            return max(DOUBLE, coarsest_eps(self.programs.value.trace(self.x, self.fixed).jaxpr))
+
+    def rounding_of(self, mode: str) -> float:
+        """The coarsest rounding in a mode's program, which it has if this returns."""
+        x = self.x
+        with self.precision.context():
+            if mode == "forward":
+                program, operands = self.programs.push, (x, self.fixed, x, 0, 0)
+            else:
+                y = self.programs.value(x, self.fixed)
+                program, operands = self.programs.pull, (x, self.fixed, [[jnp.zeros_like(leaf) for leaf in y]])
+            if not self.precision.jit:
+                program(*operands)
+                return SINGLE
+            traced = program.trace(*operands)
+            traced.lower()  # forward mode of a custom_vjp is refused here only
+            return max(DOUBLE, coarsest_eps(traced.jaxpr))
+
+
+def prepare(
+    f: Callable, arguments: Arguments, order: int, u: np.ndarray | None, modes: Sequence[str] | None
+) -> tuple[Subject, list[str]]:
+    """The subject, and notes on what limits its check.
+
+    Args:
+      u: for order 2, the cotangent of f whose gradient is checked, (outputs,).
+      modes: "reverse", "forward"; those that f has if None.
+
+    Raises:
+      Exception: what f itself raises where it cannot be evaluated, or not be differentiated in a mode that was asked
+        for.
+    """
+    chosen, eps, refusal = _choose(f, arguments, order, u)
+    notes = [f"not evaluated in float64: {_line(refusal)}"] if refusal else []
+    own = _candidate(f, arguments, order, u, chosen.precision._replace(wide=False))
+    found: list[Mode] = []
+    missing: dict[str, Exception] = {}
+    for name in modes or ("reverse", "forward"):
+        mode, error = _mode(name, chosen, own, eps)
+        if mode is not None:
+            found.append(mode)
+            if mode.precision != chosen.precision:
+                notes.append(f"the {name}-mode rule works in the arguments' own types only: {_line(error)}")
+        elif modes is not None and error is not None:
+            raise error
+        elif error is not None:
+            missing[name] = error
+    if not found:
+        raise missing["reverse"]
+    notes += [f"{name} mode is not there to be checked: {_line(error)}" for name, error in missing.items()]
+    fixed = {own.precision: own.fixed, chosen.precision: chosen.fixed}
+    return Subject(chosen.programs, chosen.precision, fixed, tuple(found), eps), notes
+
+
+def _choose(f, arguments, order, u) -> tuple[Candidate, float, Exception | None]:
+    """The best candidate that can be evaluated, the rounding of its program, and why it is not float64 if it is not."""
+    wide, refusal = _try(f, arguments, order, u, wide=True)
+    if wide is None or wide[1] > DOUBLE:
+        copy = widened(f)
+        finer = _try(copy, arguments, order, u, wide=True)[0] if copy else None
+        if finer is not None and (wide is None or finer[1] < wide[1]):
+            wide = finer
+    if wide is not None:
+        return *wide, None
+    own, error = _try(f, arguments, order, u, wide=False)
+    if own is None:
+        raise error or RuntimeError("f cannot be evaluated")
+    return *own, refusal
+
+
+def _try(f, arguments, order, u, *, wide: bool) -> tuple[tuple[Candidate, float] | None, Exception | None]:
+    """A candidate with the rounding of its program, compiled if it can be; or what f raises."""
+    refusal: Exception | None = None
+    for jit in (True, False):
+        if refusal is not None and not isinstance(refusal, NEEDS_VALUES):
+            break
+        try:
+            candidate = _candidate(f, arguments, order, u, Precision(wide, jit))
+            return (candidate, candidate.rounding_of_value()), None
+        except Exception as error:  # whatever f raises: the caller raises it again if no way is left
+            refusal = error
+    return None, refusal
+
+
+def _candidate(f, arguments: Arguments, order: int, u, precision: Precision) -> Candidate:
+    first = Candidate(f, arguments, 1, precision, arguments.fixed)
+    if order == 1:
+        return first
+    x = first.x
+    with precision.context():
+        y = first.programs.value(x, first.fixed)
+        ends = np.cumsum([leaf.size for leaf in y])[:-1]
+        parts = zip(np.split(u, ends), y, strict=True)
+        cotangent = [jnp.asarray(part.reshape(leaf.shape), leaf.dtype) for part, leaf in parts]
+    return Candidate(f, arguments, 2, precision, (arguments.fixed, cotangent))
+
+
+def _mode(name: str, chosen: Candidate, own: Candidate, eps: float) -> tuple[Mode | None, Exception | None]:
+    """A mode in the precision of the values, or else in the caller's own, and why it is not in the first."""
+    error = None
+    for candidate in (chosen, own):
+        try:
+            coarse = candidate.rounding_of(name)
+        except Exception as refusal:  # the reason that the report gives
+            error = error or refusal
+            continue
+        # A rule may round to float32, and as coarsely as f does; coarser rounding is an error that is to be found.
+        least = DOUBLE if candidate.precision.wide else max(map(_eps, candidate.arguments.floating))
+        return Mode(name, candidate.programs, candidate.precision, max(min(coarse, SINGLE), least, eps)), error
+    return None, error
+
+
+def _eps(leaf) -> float:
+    return float(jnp.finfo(leaf.dtype).eps)
+
+
+def _line(error: BaseException | None) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:160]}{'…' if len(text) > 160 else ''}"
