@@ -15,3 +15,4 @@ from jaxcnn.ops import conv2d as conv2d
 from jaxcnn.ops import max_pool as max_pool
 from jaxcnn.verify import assert_gradients as assert_gradients
 from jaxcnn.verify import check_gradients as check_gradients
+from jaxcnn.verify import compare_gradients as compare_gradients

@@ -1,17 +1,17 @@
 """Check the derivatives of any JAX function against differences of its values."""
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
 from jax import numpy as jnp
 
-from jaxcnn.verify.function import Arguments, flat_function, take_apart
+from jaxcnn.verify.function import Arguments, Which, flat_function, take_apart
 from jaxcnn.verify.judge import Judgement, judge_leaf, judge_smooth
 from jaxcnn.verify.probe import DOUBLE, Point, Subject
 from jaxcnn.verify.report import Element, GradientReport, LeafEntry
-from jaxcnn.verify.subject import prepare
+from jaxcnn.verify.subject import in_a_line, prepare
 
 MODES = ("reverse", "forward")
 
@@ -19,8 +19,9 @@ MODES = ("reverse", "forward")
 def check_gradients(
     f: Callable,
     *args: Any,
+    wrt: Which = None,
     order: int = 1,
-    modes: Sequence[str] | None = None,
+    modes: Collection[str] | None = None,
     has_aux: bool = False,
     seed: int | None = None,
 ) -> GradientReport:
@@ -35,6 +36,7 @@ def check_gradients(
       f: any function of pytrees, jitted or not, with custom derivatives or not.
       *args: where its derivatives are checked: those of all floating point leaves; integers, keys and what is no array
         are held fixed.
+      wrt: only these arguments, by position or name; the others are held fixed.
       order: 2 checks the derivatives of the gradient as well.
       modes: "reverse" (``jax.vjp``) and "forward" (``jax.jvp``); None for those that f has.
       has_aux: f returns (result, auxiliary), and only the result counts.
@@ -45,17 +47,17 @@ def check_gradients(
 
     Raises:
       TypeError: an argument is complex, or nothing is floating point.
-      ValueError: ``order`` or ``modes`` is not one of those above.
-      Exception: whatever f raises where it cannot be evaluated or differentiated at all.
+      ValueError: ``wrt``, ``order``, ``modes`` or ``seed`` is not one of those above; f raises, or cannot be
+        differentiated at all.
 
     >>> import jax.numpy as jnp
     >>> print(check_gradients(lambda x: jnp.sum(x**3), jnp.array([1.0, 2.0]), seed=0))
     gradients agree (values in float64, seed=0)
       ok    x (2,)
     """
-    _check_options(order, modes)
+    _check_options(f, order, modes, seed)
     seed = secrets.randbits(32) if seed is None else seed
-    arguments = take_apart(f, args, has_aux)
+    arguments = take_apart(f, args, has_aux, wrt)
     broken = _unusable(f, arguments)
     if broken:
         entries = [_entry(arguments, leaf, 1, Judgement([], 0.0), broken) for leaf in range(len(arguments.names))]
@@ -72,6 +74,9 @@ def check_gradients(
         u = point.u[0]
         if any(entry.verdict == "wrong" for entry in entries):
             break  # a wrong gradient's own gradient says nothing
+        if number < order and not all(point.finite(mode) for mode in subject.modes):
+            notes.append("no second derivatives were checked: the gradient is infinite")
+            break
     return GradientReport(tuple(entries), seed, evaluated_in, tuple(dict.fromkeys(notes)))
 
 
@@ -118,7 +123,14 @@ def _entry(arguments: Arguments, leaf: int, order: int, judgement: Judgement, re
 def _unusable(f: Callable, arguments: Arguments) -> str:
     """Why nothing can be said: f is not a function, or has no value here; otherwise an empty string."""
     flat = flat_function(f, arguments.structure)
-    first, second = (flat(arguments.floating, arguments.fixed) for _ in range(2))
+    try:
+        first, second = (flat(arguments.floating, arguments.fixed) for _ in range(2))
+    except Exception as error:
+        shapes = ", ".join(
+            f"{name} {leaf.dtype}{list(leaf.shape)}"
+            for name, leaf in zip(arguments.names, arguments.floating, strict=True)
+        )
+        raise ValueError(f"f cannot be evaluated at {shapes}: {in_a_line(error)}") from error
     if not first:
         raise TypeError("expected f to return a floating point array, found none in its result")
     for number, (a, b) in enumerate(zip(first, second, strict=True)):
@@ -169,8 +181,14 @@ def _evaluated_in(subject: Subject, arguments: Arguments) -> str:
     return "float64" if subject.eps == DOUBLE else "float64, in part coarser"
 
 
-def _check_options(order: int, modes: Sequence[str] | None) -> None:
+def _check_options(f: Callable, order: int, modes: Collection[str] | None, seed: int | None) -> None:
+    if not callable(f):
+        raise TypeError(f"f: expected a function, found {type(f).__name__}")
     if order not in (1, 2):
         raise ValueError(f"order: expected 1 or 2, found {order!r}")
-    if modes is not None and (not modes or not set(modes) <= set(MODES)):
+    if modes is not None and (
+        isinstance(modes, str) or not isinstance(modes, Collection) or not modes or not set(modes) <= set(MODES)
+    ):
         raise ValueError(f"modes: expected some of {', '.join(MODES)}, found {modes!r}")
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0):
+        raise ValueError(f"seed: expected a whole number from 0, found {seed!r}")

@@ -15,6 +15,10 @@ Flat = Callable[[list, Any], list]
 """From the floating leaves of the arguments, and what is held fixed, to the floating leaves of the result."""
 
 
+Which = int | str | Sequence[int | str] | None
+"""Arguments by position or by name; all if None."""
+
+
 class Static(NamedTuple):
     """A leaf that is no array: a string, a Python integer, a function."""
 
@@ -42,13 +46,15 @@ class Arguments(NamedTuple):
     structure: Structure
 
 
-def take_apart(f: Callable, args: tuple, has_aux: bool) -> Arguments:
+def take_apart(f: Callable, args: tuple, has_aux: bool, wrt: Which = None) -> Arguments:
     """Sort the leaves of the arguments.
 
     Raises:
-      TypeError: a leaf is complex, or none is floating point.
+      TypeError: a leaf that is to be differentiated is complex, or none is floating point.
+      ValueError: ``wrt`` names no argument.
     """
     floating, fixed, names, kinds = [], [], [], []
+    chosen = positions(f, args, wrt)
     paths, treedef = jax.tree_util.tree_flatten_with_path(args)
     for path, leaf in paths:
         name = _name(f, path)
@@ -56,17 +62,40 @@ def take_apart(f: Callable, args: tuple, has_aux: bool) -> Arguments:
             kinds.append(Static(leaf))
             continue
         dtype = np.dtype(float) if isinstance(leaf, float) else leaf.dtype
-        if jnp.issubdtype(dtype, jnp.complexfloating):
+        differentiated = path[0].idx in chosen
+        if differentiated and jnp.issubdtype(dtype, jnp.complexfloating):
             raise TypeError(f"{name} is {dtype}: give its real and its imaginary part as two real arguments")
-        kinds.append("floating" if jnp.issubdtype(dtype, jnp.floating) else "fixed")
+        kinds.append("floating" if differentiated and jnp.issubdtype(dtype, jnp.floating) else "fixed")
         if kinds[-1] == "floating":
             floating.append(jnp.asarray(leaf))
             names.append(name)
         else:
             fixed.append(leaf)
     if not floating:
-        raise TypeError("expected at least one floating point argument, found none")
+        among = ", ".join(parameter(f, index) for index in sorted(chosen)) or "no arguments"
+        raise TypeError(f"expected at least one floating point array to differentiate, found none in {among}")
     return Arguments(floating, fixed, tuple(names), Structure(treedef, tuple(kinds), has_aux))
+
+
+def positions(f: Callable, args: tuple, wrt: Which) -> set[int]:
+    """The positions of the arguments that ``wrt`` names; of all if it is None.
+
+    Raises:
+      ValueError: it names another.
+    """
+    if wrt is None:
+        return set(range(len(args)))
+    names = [parameter(f, index) for index in range(len(args))]
+    chosen = set()
+    for item in (wrt,) if isinstance(wrt, int | str) else wrt:
+        if item in names:
+            chosen.add(names.index(item))
+        elif isinstance(item, int) and not isinstance(item, bool) and -len(args) <= item < len(args):
+            chosen.add(item % len(args))
+        else:
+            known = f"a position below {len(args)} or a name among {', '.join(names)}"
+            raise ValueError(f"wrt: expected {known}, found {item!r}")
+    return chosen
 
 
 def put_together(structure: Structure, floating: Sequence, fixed: Sequence) -> tuple:
@@ -82,6 +111,8 @@ def flat_function(f: Callable, structure: Structure) -> Flat:
     def flat(x: list, fixed: list) -> list:
         result = f(*put_together(structure, x, fixed))
         if structure.has_aux:
+            if not (isinstance(result, tuple) and len(result) == 2):
+                raise TypeError(f"has_aux: expected f to return a pair, found {type(result).__name__}")
             result, _ = result
         parts = []
         for leaf in map(jnp.asarray, jax.tree.leaves(result)):
@@ -200,10 +231,11 @@ def coarsest_eps(jaxpr: core.ClosedJaxpr | core.Jaxpr, least: float = 0.0) -> fl
 def _name(f: Callable, path: tuple) -> str:
     """The parameter's name and the way to the leaf in it: params['Conv_0']['kernel']."""
     index, rest = path[0].idx, path[1:]
-    return _parameter(f, index) + jax.tree_util.keystr(rest)
+    return parameter(f, index) + jax.tree_util.keystr(rest)
 
 
-def _parameter(f: Callable, index: int) -> str:
+def parameter(f: Callable, index: int) -> str:
+    """The name of a positional parameter, or args[index]."""
     try:
         parameters = list(inspect.signature(f).parameters.values())
     except (TypeError, ValueError):

@@ -109,7 +109,7 @@ class Point:
         self._uploaded = None
         self._own_x = {mode.precision: cast(mode.precision, x) for mode in subject.modes}
         self._reverse = {mode: self._gradients(mode) for mode in subject.modes if mode.name == "reverse"}
-        infinite = not all(np.isfinite(gradients).all() for _, gradients in self._reverse.values())
+        infinite = not all(map(self.finite, subject.modes))
         # Forward mode adds up all elements, and so tells nothing beside one that is infinite.
         self._modes = [mode for mode in subject.modes if mode.name == "reverse" or not infinite]
         self.size_of_values = np.array([np.linalg.norm(term) for term in _terms(self.u, self.y)])
@@ -160,6 +160,10 @@ class Point:
     def rule_values(self, mode: Mode) -> np.ndarray:
         """Σ u · (f(x) as the rule of reverse mode computes it − f(x)), one number a cotangent: 0 but for rounding."""
         return self._dot([_flat(self._reverse[mode][0]) - self.y])
+
+    def finite(self, mode: Mode) -> bool:
+        """Whether the gradients of reverse mode hold neither infinity nor NaN; True of forward mode."""
+        return mode not in self._reverse or bool(np.isfinite(self._reverse[mode][1]).all())
 
     def not_finite(self, mode: Mode, lo: int, hi: int) -> np.ndarray:
         """The elements in [lo, hi) where a gradient of reverse mode is infinite or NaN."""

@@ -52,6 +52,8 @@ class Element:
             return (
                 f"{index}  {self.mode} {self.analytic:.9g}, one-sided {self.between[0]:.6g} and {self.between[1]:.6g}"
             )
+        if not math.isfinite(self.absolute_error):
+            return f"{index}  {numbers}"
         return f"{index}  {numbers}, off by {self.absolute_error:.2g} ({100 * self.relative_error:.2g} %)"
 
 

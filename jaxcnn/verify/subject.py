@@ -1,7 +1,7 @@
 """How a function can be evaluated: in float64 if it lets itself, compiled if it can be, and which modes it has."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -72,7 +72,7 @@ class Candidate:
 
 
 def prepare(
-    f: Callable, arguments: Arguments, order: int, u: np.ndarray | None, modes: Sequence[str] | None
+    f: Callable, arguments: Arguments, order: int, u: np.ndarray | None, modes: Collection[str] | None
 ) -> tuple[Subject, list[str]]:
     """The subject, and notes on what limits its check.
 
@@ -81,11 +81,10 @@ def prepare(
       modes: "reverse", "forward"; those that f has if None.
 
     Raises:
-      Exception: what f itself raises where it cannot be evaluated, or not be differentiated in a mode that was asked
-        for.
+      ValueError: f cannot be differentiated in a mode that was asked for, or in none at all.
     """
     chosen, eps, refusal = _choose(f, arguments, order, u)
-    notes = [f"not evaluated in float64: {_line(refusal)}"] if refusal else []
+    notes = [f"not evaluated in float64: {in_a_line(refusal)}"] if refusal else []
     own = _candidate(f, arguments, order, u, chosen.precision._replace(wide=False))
     found: list[Mode] = []
     missing: dict[str, Exception] = {}
@@ -93,16 +92,18 @@ def prepare(
         mode, error = _mode(name, chosen, own, eps)
         if mode is not None:
             found.append(mode)
-            if mode.precision != chosen.precision:
-                notes.append(f"the {name}-mode rule works in the arguments' own types only: {_line(error)}")
+            if mode.precision.wide != chosen.precision.wide:
+                notes.append(f"the {name}-mode rule works in the arguments' own types only: {in_a_line(error)}")
         elif modes is not None and error is not None:
-            raise error
+            raise ValueError(f"modes: f has no {name} mode: {in_a_line(error)}") from error
         elif error is not None:
             missing[name] = error
     if not found:
-        raise missing["reverse"]
-    notes += [f"{name} mode is not there to be checked: {_line(error)}" for name, error in missing.items()]
-    fixed = {own.precision: own.fixed, chosen.precision: chosen.fixed}
+        of = "f" if order == 1 else "the gradient of f"
+        raise ValueError(f"{of} cannot be differentiated: {in_a_line(missing['reverse'])}") from missing["reverse"]
+    notes += [f"{name} mode is not there to be checked: {in_a_line(error)}" for name, error in missing.items()]
+    fixed = {mode.precision: (chosen if mode.precision.wide == chosen.precision.wide else own).fixed for mode in found}
+    fixed[chosen.precision] = chosen.fixed
     return Subject(chosen.programs, chosen.precision, fixed, tuple(found), eps), notes
 
 
@@ -118,7 +119,8 @@ def _choose(f, arguments, order, u) -> tuple[Candidate, float, Exception | None]
         return *wide, None
     own, error = _try(f, arguments, order, u, wide=False)
     if own is None:
-        raise error or RuntimeError("f cannot be evaluated")
+        of = "f" if order == 1 else "the gradient of f"
+        raise ValueError(f"{of} cannot be evaluated: {in_a_line(error)}") from error
     return *own, refusal
 
 
@@ -137,7 +139,7 @@ def _try(f, arguments, order, u, *, wide: bool) -> tuple[tuple[Candidate, float]
 
 
 def _candidate(f, arguments: Arguments, order: int, u, precision: Precision) -> Candidate:
-    first = Candidate(f, arguments, 1, precision, arguments.fixed)
+    first = Candidate(f, arguments, 1, precision, _fixed(arguments, precision))
     if order == 1:
         return first
     x = first.x
@@ -146,13 +148,24 @@ def _candidate(f, arguments: Arguments, order: int, u, precision: Precision) -> 
         ends = np.cumsum([leaf.size for leaf in y])[:-1]
         parts = zip(np.split(u, ends), y, strict=True)
         cotangent = [jnp.asarray(part.reshape(leaf.shape), leaf.dtype) for part, leaf in parts]
-    return Candidate(f, arguments, 2, precision, (arguments.fixed, cotangent))
+    return Candidate(f, arguments, 2, precision, (first.fixed, cotangent))
+
+
+def _fixed(arguments: Arguments, precision: Precision) -> list:
+    """What is held fixed, as the function gets it: floating point arrays like x, keys and integers as given."""
+
+    def as_given(leaf):
+        floating = isinstance(leaf, float) or jnp.issubdtype(leaf.dtype, jnp.floating)
+        return cast(precision, [leaf])[0] if floating else leaf
+
+    return [as_given(leaf) for leaf in arguments.fixed]
 
 
 def _mode(name: str, chosen: Candidate, own: Candidate, eps: float) -> tuple[Mode | None, Exception | None]:
     """A mode in the precision of the values, or else in the caller's own, and why it is not in the first."""
     error = None
-    for candidate in (chosen, own):
+    eager = [replace(c, precision=c.precision._replace(jit=False)) for c in (chosen, own)]
+    for candidate in (chosen, eager[0], own, eager[1]):  # a rule may look at values where f does not
         try:
             coarse = candidate.rounding_of(name)
         except Exception as refusal:  # the reason that the report gives
@@ -168,6 +181,7 @@ def _eps(leaf) -> float:
     return float(jnp.finfo(leaf.dtype).eps)
 
 
-def _line(error: BaseException | None) -> str:
+def in_a_line(error: BaseException | None) -> str:
+    """What was raised, in one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:160]}{'…' if len(text) > 160 else ''}"
