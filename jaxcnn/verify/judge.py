@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxcnn.verify.kinks import accepted, diverges
+from jaxcnn.verify.kinks import accepted, among_neighbours, diverges
 from jaxcnn.verify.probe import Comparison, Point, deep_grid, fine_steps, finest_steps, grid, quick_steps
 from jaxcnn.verify.report import Element
 
@@ -83,15 +83,22 @@ def _judge(point: Point, i: int, comparison: Comparison, typical: float) -> Elem
         return _element(point, i, comparison, "ok")
     if not np.isfinite(comparison.analytic):
         return _element(point, i, comparison, "kink" if diverges(point, i, comparison) else "wrong")
-    if not comparison.slopes.bent and not _unresolved(point, comparison, 1):
-        return _element(point, i, comparison, "wrong")
-    low, high = accepted(point, i, comparison)
+    low, high = np.inf, -np.inf
+    if comparison.slopes.bent or _unresolved(point, comparison, 1):
+        low, high = accepted(point, i, comparison)
+        if _between(comparison, low, high, typical):
+            return _element(point, i, comparison, "kink", (low, high))
+        if not comparison.slopes.bent and comparison.apart <= comparison.error_bar:
+            return _element(point, i, comparison, "ok")
+    lowest, highest = among_neighbours(point, i, comparison)
+    low, high = min(low, lowest), max(high, highest)
+    verdict = "kink" if _between(comparison, low, high, typical) else "wrong"
+    return _element(point, i, comparison, verdict, (low, high) if high > low else None)
+
+
+def _between(comparison: Comparison, low: float, high: float, typical: float) -> bool:
     slack = _rounding(comparison, typical) + comparison.noise
-    if low - slack <= comparison.analytic <= high + slack:
-        return _element(point, i, comparison, "kink", (low, high))
-    if not comparison.slopes.bent and comparison.apart <= comparison.error_bar:
-        return _element(point, i, comparison, "ok")
-    return _element(point, i, comparison, "wrong", (low, high) if high > low else None)
+    return low - slack <= comparison.analytic <= high + slack
 
 
 def _rounding(comparison: Comparison, typical: float) -> float:

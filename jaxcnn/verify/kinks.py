@@ -8,6 +8,10 @@ that interval). For Σ u · f the interval is the sum of those of the outputs,
 
 and not the one between the sum's own two derivatives, in which kinks of opposite sign cancel. Where an output jumps,
 nothing can be said and every value is accepted.
+
+In many variables the generalised gradient is the convex hull of the gradients nearby, and holds values that no one
+element's own motion shows: of three equal numbers the median follows the second, in sorted order, and yet stays where
+it is if that one alone moves. So the other elements are moved, too, by a little, to break such ties.
 """
 
 import itertools
@@ -17,6 +21,9 @@ import numpy as np
 
 from jaxcnn.verify.probe import Comparison, Point, grid
 from jaxcnn.verify.slopes import RATIO, SURE, noise_of
+
+TIES_BROKEN = 8
+"""Ways in which ties are broken; in the first two by the order of the elements, as sorting does."""
 
 JUMP = 2.5
 """Growth of a quotient from step to step: 4 for a jump, 1 for a kink, 2 for a square root."""
@@ -40,6 +47,29 @@ def accepted(point: Point, i: int, comparison: Comparison) -> tuple[float, float
     ends = np.stack([u * right.values, u * left.values])[:, bent]
     slack = np.sum(np.abs(u[bent]) * errors[bent])
     return float(smooth + ends.min(0).sum() - slack), float(smooth + ends.max(0).sum() + slack)
+
+
+def among_neighbours(point: Point, i: int, comparison: Comparison) -> tuple[float, float]:
+    """The lowest and the highest derivative along v in element i at points nearby; (∞, −∞) where all are the same.
+
+    The others are moved by ± distance, so that element i is an eighth of that away from none with which it was tied.
+    """
+    rng = np.random.default_rng(i)
+    distance = point.rounding**0.4
+    step = distance / 8
+    before = np.arange(len(point.v)) < i
+    found = []
+    for number in range(TIES_BROKEN):
+        up = rng.random(len(point.v)) < 0.5 if number > 1 else before if number else ~before
+        move = np.where(up, distance, -distance) * point.reach
+        move[i] = 0
+        right, left = point.values(i, i + 1, (step, -step), move)[:, comparison.cotangent]
+        found.append((right - left) / (2 * step))
+    found = [slope for slope in found if np.isfinite(slope)]
+    if not found:
+        return np.inf, -np.inf
+    slack = 1e-4 * max(map(abs, found)) + 3 * comparison.noise / step
+    return (min(found), max(found)) if max(found) - min(found) > slack else (np.inf, -np.inf)
 
 
 def diverges(point: Point, i: int, comparison: Comparison) -> bool:

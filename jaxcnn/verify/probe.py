@@ -90,7 +90,8 @@ class Point:
     Attributes:
       u: cotangents, (cotangents, outputs); 0 where f is not finite.
       y: f(x), (outputs,).
-      v: the direction, (elements,).
+      v: the direction, (elements,); 0 for elements that were excluded.
+      reach: |v| before any was, (elements,): how far is far for each.
       size_of_values: √Σ (u · f(x))², (cotangents,).
       noise: the rounding error of c along all of v, (cotangents,).
       rounding: the noise against the values: the machine epsilon that f seems to have.
@@ -106,6 +107,7 @@ class Point:
         self.y = _flat(self._y)
         self.u = _cotangents(rng, self._y)
         self.v = _direction(rng, x)
+        self.reach = np.abs(self.v)
         self._uploaded = None
         self._own_x = {mode.precision: cast(mode.precision, x) for mode in subject.modes}
         self._reverse = {mode: self._gradients(mode) for mode in subject.modes if mode.name == "reverse"}
@@ -131,9 +133,9 @@ class Point:
                 result.append(Comparison(mode, j, analytic, numerical[j], size, float(noise[j])))
         return result
 
-    def values(self, lo: int, hi: int, ts: Sequence[float] | np.ndarray) -> np.ndarray:
-        """c(t) for each t and cotangent, (len(ts), cotangents)."""
-        return np.stack([self._dot(difference) for difference in self._differences(lo, hi, ts)])
+    def values(self, lo: int, hi: int, ts: Sequence[float] | np.ndarray, move: np.ndarray | None = None) -> np.ndarray:
+        """c(t) for each t and cotangent, (len(ts), cotangents); at x + move in place of x, if given."""
+        return np.stack([self._dot(difference) for difference in self._differences(lo, hi, ts, move)])
 
     def outputs(self, lo: int, hi: int, ts: Sequence[float] | np.ndarray) -> list[np.ndarray]:
         """f(x + t v) − f(x) for each t, (outputs,) each."""
@@ -191,13 +193,18 @@ class Point:
             point.exclude(point.not_finite(mode, 0, len(point.v)))
         return point
 
-    def _differences(self, lo: int, hi: int, ts: Sequence[float] | np.ndarray) -> list[list]:
-        subject = self.subject
+    def _differences(
+        self, lo: int, hi: int, ts: Sequence[float] | np.ndarray, move: np.ndarray | None = None
+    ) -> list[list]:
+        subject, x, y = self.subject, self._x, self._y
         if self._uploaded is None:
             self._uploaded = self._like_x(self.v)
         with subject.precision.context():
-            operands = self._x, subject.fixed[subject.precision], self._y, self._uploaded, lo, hi
-            return [subject.programs.difference(*operands, float(t)) for t in ts]
+            fixed = subject.fixed[subject.precision]
+            if move is not None:
+                x = [a + b for a, b in zip(x, self._like_x(move), strict=True)]
+                y = subject.programs.value(x, fixed)
+            return [subject.programs.difference(x, fixed, y, self._uploaded, lo, hi, float(t)) for t in ts]
 
     def _dot(self, outputs: list) -> np.ndarray:
         """Σ u · outputs, one number a cotangent; what u leaves out may be anything."""

@@ -42,8 +42,11 @@ def test_aux_is_left_alone():
         (jnp.abs, [0.0, 1.0, -1.0]),
         (lambda x: jnp.clip(x, -1, 1), [0.0, 1.0, -1.0]),
         (lambda x: max_pool(x.reshape(1, 2, 2, 1), (2, 2), 2), [1.0, 1.0, 1.0, 0.0]),
+        (jnp.sort, [2.0] * 20),
+        (jnp.median, [1.0, 1.0, 1.0]),
+        (lambda x: jnp.maximum(jnp.minimum(x[0], x[1]), x[2]), [0.5, 0.5, 0.5]),
     ],
-    ids=["relu", "abs", "clip", "max-pool tie"],
+    ids=["relu", "abs", "clip", "max-pool tie", "sort of equals", "median of equals", "maximum of a minimum"],
 )
 def test_kinks_are_told_and_not_wrong(f, x):
     (entry,) = check_gradients(f, jnp.array(x)).entries
@@ -62,6 +65,16 @@ def test_a_value_outside_the_one_sided_derivatives_is_wrong(slope):
         return relu(x), jnp.where(x == 0, slope * v, jnp.where(x > 0, v, 0))
 
     (entry,) = check_gradients(relu, jnp.array([1.0, 0.0])).wrong
+    assert entry.worst[0].index == (1,)
+
+
+def test_a_value_that_no_way_of_breaking_ties_gives_is_wrong():
+    @jax.custom_vjp
+    def median(x):
+        return jnp.median(x)
+
+    median.defvjp(lambda x: (median(x), x), lambda x, g: (jnp.where(jnp.arange(x.size) == 1, 1.1 * g, 0),))
+    (entry,) = check_gradients(median, jnp.ones(5)).wrong
     assert entry.worst[0].index == (1,)
 
 
