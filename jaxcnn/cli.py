@@ -9,15 +9,18 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import jax
 import tyro
 
+from jaxcnn import selfcheck
 from jaxcnn import train as training
 from jaxcnn.data import read_images
 from jaxcnn.errors import InputError
 from jaxcnn.report import console, summary, write_report
+from jaxcnn.train.device import select_device
+from jaxcnn.usercode import check_function
 
 RUNS = Path("runs")
 
@@ -100,8 +103,50 @@ def predict(
     console.print_table(str(directory), ["image", "class", "probability"], rows)
 
 
+def check(
+    target: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[TARGET]")] = None,
+    shapes: Annotated[
+        tuple[str, ...], tyro.conf.arg(metavar="SHAPE [SHAPE ...]", help_behavior_hint="(one for each argument)")
+    ] = (),
+    dtype: Literal["float32", "float64", "float16", "bfloat16"] = "float32",
+    order: Literal[1, 2] = 1,
+    seed: int = 0,
+    device: str | None = None,
+) -> None:
+    """Check gradients against differences of values: those of a function of yours, or jaxcnn's own.
+
+    jaxcnn check mine.ops:norm --shapes 4,8,8,1 scalar calls norm in mine/ops.py with two standard normal arrays.
+    The exit status is 1 where a gradient is wrong.
+
+    Args:
+      target: package.module:function, looked for in the current directory first; jaxcnn's own if not given.
+      shapes: Shapes of the target's arguments: 4,8,8,1 or scalar.
+      dtype: Type of the target's arguments.
+      order: 2 checks the derivatives of the target's gradient as well.
+      seed: What arguments and directions are drawn from; the same seed repeats the check.
+      device: cpu, gpu or tpu; the platform that JAX prefers if not given.
+    """
+    if target is None and (shapes or (dtype, order) != ("float32", 1)):
+        raise InputError("target: expected package.module:function before --shapes, --dtype and --order, found none")
+    if seed not in range(2**32):
+        raise InputError(f"seed: expected an integer from 0 to 4294967295, found {seed}")
+    with jax.default_device(*select_device(device).device_set):
+        if target is None:
+            right = _check_own(seed)
+        else:
+            report = check_function(target, shapes, dtype, order, seed)
+            print(report)
+            right = report.ok
+    if not right:
+        sys.exit(1)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command: exit status 0 on success, 1 when training diverged, 2 on bad input, told in one line on stderr."""
+    """Run a command.
+
+    The exit status is 0 on success, 1 when training diverged or a gradient is wrong, and 2 on bad input, told in one
+    line on stderr.
+    """
     try:
         _parse(arguments)()
     except (InputError, OSError) as error:
@@ -118,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parse(arguments: Sequence[str] | None) -> Callable[[], None]:
     """The command with its arguments; what tyro draws in a box about wrong ones becomes one line."""
-    commands: dict[str, Callable[..., Any]] = {f.__name__: _deferred(f) for f in (lab, train, evaluate, predict)}
+    commands: dict[str, Callable[..., Any]] = {f.__name__: _deferred(f) for f in (lab, train, evaluate, predict, check)}
     drawn = io.StringIO()
     try:
         with redirect_stderr(drawn):
@@ -171,6 +216,18 @@ def _show(run: training.Run) -> None:
     console.print_scores(str(run.directory), parts)
     print(summary(metrics))
     print(f"Pictures: {write_report(run)}")
+
+
+def _check_own(seed: int) -> bool:
+    """A table of jaxcnn's own gradients, and below it the report of each that is wrong."""
+    results = list(selfcheck.run(seed))
+    columns = ["case", "arguments", "verdict", "resolution, notes", "seconds"]
+    console.print_table(f"jaxcnn's gradients, seed {seed}", columns, [result.row() for result in results])
+    wrong = [result for result in results if not result.report.ok]
+    for result in wrong:
+        print(f"{result.case.name}: {result.report}\n")
+    print(f"{len(results) - len(wrong)} of {len(results)} are right")
+    return not wrong
 
 
 def _exit(status: int, message: object) -> None:

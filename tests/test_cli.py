@@ -4,20 +4,53 @@ import shutil
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
+from jax import numpy as jnp
 from PIL import Image
 
 from jaxcnn import cli
 from jaxcnn.data import lab_images
+from jaxcnn.selfcheck import Case
 
+USER_CODE = """
+import jax
+from jax import numpy as jnp
+
+number = 3
+
+
+def norm(x, scale):
+    return scale * jnp.sum(x**2)
+
+
+@jax.custom_vjp
+def sine(x):
+    return jnp.sin(x)
+
+
+sine.defvjp(lambda x: (jnp.sin(x), x), lambda x, g: (1.01 * g * jnp.cos(x),))
+"""
 SMALL = ["--epochs", "2", "--features", "4", "--hidden", "--batch-size", "256"]
 
 
 @pytest.fixture(autouse=True)
 def in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path[:])
     monkeypatch.setenv("COLUMNS", "160")
+
+
+@pytest.fixture
+def user_code(tmp_path, monkeypatch):
+    """Modules of a user's, in the current folder: their_ops, in a package, and their_broken, which raises."""
+    monkeypatch.setattr(sys, "modules", sys.modules.copy())
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    (tmp_path / "their").mkdir()
+    (tmp_path / "their" / "ops.py").write_text(USER_CODE)
+    (tmp_path / "their_broken.py").write_text("raise RuntimeError('no\\nlicence')")
+    (tmp_path / "their_needs.py").write_text("import not_there")
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +129,43 @@ def test_every_field_of_the_config_is_a_flag(capsys):
     assert fields | {"--run-dir", "--overwrite"} <= flags
 
 
+def test_check_tells_of_each_of_its_cases(capsys, monkeypatch):
+    monkeypatch.setattr(cli.selfcheck, "cases", lambda key: [Case("sine", jnp.sin, (jnp.ones((2, 3)),))])
+    status, out, err = run(capsys, "check")
+    assert (status, err) == (0, "")
+    assert re.search(r"sine +│ +2×3 │ +ok │", out)
+    assert out.endswith("1 of 1 are right\n")
+
+
+def test_check_shows_the_reports_of_what_is_wrong_and_exits_with_1(capsys, monkeypatch):
+    wrong = jax.custom_vjp(jnp.sin)
+    wrong.defvjp(lambda x: (jnp.sin(x), x), lambda x, g: (1.01 * g * jnp.cos(x),))
+    cases = [Case("right", jnp.sin, (jnp.ones(2),)), Case("planted", wrong, (jnp.ones(2),))]
+    monkeypatch.setattr(cli.selfcheck, "cases", lambda key: cases)
+    status, out, err = run(capsys, "check", "--seed", 5)
+    assert (status, err) == (1, "")
+    assert "planted: 1 of 1 gradients are wrong (values in float64, seed=5)" in out
+    assert "right: " not in out
+    assert out.endswith("1 of 2 are right\n")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_check_reads_a_function_of_the_users(user_code, capsys, dtype):
+    arguments = ["their.ops:norm", "--shapes", "2,3", "scalar", "--order", 2, "--seed", 7, "--dtype", dtype]
+    status, out, err = run(capsys, "check", *arguments)
+    assert (status, err) == (0, "")
+    assert out.startswith("gradients agree (values in float64, seed=7)\n")
+    assert re.findall(r"ok +(\w+) (\(.*?\))", out) == [("x", "(2, 3)"), ("scale", "()")] * 2
+
+
+def test_check_finds_the_error_of_a_users_function(user_code, capsys):
+    status, out, err = run(capsys, "check", "their.ops:sine", "--shapes", 3, "--seed", 7)
+    assert (status, err) == (1, "")
+    assert out.startswith("1 of 1 gradients are wrong (values in float64, seed=7)\n")
+    assert run(capsys, "check", "their.ops:sine", "--shapes", 3, "--seed", 7)[1] == out
+    assert run(capsys, "check", "their.ops:sine", "--shapes", 3, "--seed", 8)[1] != out
+
+
 BAD = {
     "unknown data": (["train", "--data", "mnits"], "'mnits'"),
     "a path that does not exist": (["train", "--data", "no/such.npz"], "no/such.npz"),
@@ -107,7 +177,7 @@ BAD = {
     "a value that is missing": (["train", "--epochs"], "--epochs"),
     "an unknown flag": (["train", "--epoch", 3], "--epoch"),
     "an unknown command": (["trane"], "trane"),
-    "no command": ([], "Missing subcommand: Expected one of {lab, train, evaluate, predict}"),
+    "no command": ([], "Missing subcommand: Expected one of {lab, train, evaluate, predict, check}"),
     "a run that is not there": (["evaluate", "runs/none"], "runs/none"),
     "no images": (["predict", "{lab}"], "expected the paths of images, found none"),
     "an image that is not there": (["predict", "{lab}", "none.png"], "none.png"),
@@ -117,12 +187,32 @@ BAD = {
     "other classes": (["evaluate", "{lab}", "--data", "digits"], "expected the 2 classes dark, bright"),
     "labels out of range": (["evaluate", "{lab}", "--data", "labels.npz"], "labels"),
     "NaN pixels": (["train", "--data", "nan.npz"], "nan.npz"),
+    "a target without a function": (["check", "mine", "--shapes", 3], "expected package.module:function, found 'mine'"),
+    "no such module": (["check", "their.cops:f", "--shapes", 3], "their.cops: expected a module in this directory"),
+    "a module's own missing import": (["check", "their_needs:f", "--shapes", 3], "No module named 'not_there'"),
+    "a module that raises": (["check", "their_broken:f", "--shapes", 3], "found RuntimeError: no licence"),
+    "no such function": (["check", "their.ops:nrom", "--shapes", 3], "found none of this name in their.ops"),
+    "a number for a function": (["check", "their.ops:number", "--shapes", 3], "found a value of type int"),
+    "a target without shapes": (["check", "their.ops:norm"], "shapes: expected one for each argument"),
+    "shapes without a target": (["check", "--shapes", 3], "target: expected package.module:function before --shapes"),
+    "a shape of words": (["check", "their.ops:norm", "--shapes", "3,a"], "shapes: expected sizes of at least 0"),
+    "a negative shape": (["check", "their.ops:norm", "--shapes", "3,-1"], "found '3,-1'"),
+    "a shape that begins negative": (["check", "their.ops:norm", "--shapes", "-1,3"], "found '-1,3'"),
+    "a huge shape": (["check", "their.ops:norm", "--shapes", "99999,99999"], "expected at most 2147483647 elements"),
+    "an integer type": (["check", "their.ops:norm", "--shapes", 3, "--dtype", "int32"], "'int32'"),
+    "a third order": (["check", "their.ops:norm", "--shapes", 3, "--order", 3], "'3' for argument '--order'"),
+    "a negative seed": (["check", "--seed", -1], "seed: expected an integer from 0 to 4294967295, found -1"),
+    "an absent device to check": (["check", "--device", "tpu"], "device: expected one that is present (cpu)"),
+    "an argument too few": (
+        ["check", "their.ops:norm", "--shapes", 3],
+        "their.ops:norm: f cannot be evaluated at x float32[3]: TypeError: norm() missing 1",
+    ),
     "an existing run": (["lab", "--run-dir", "{lab}"], "expected none yet, found one"),
 }
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD.values(), ids=BAD)
-def test_bad_input_is_one_line_and_status_2(lab, capsys, tmp_path, arguments, message):
+def test_bad_input_is_one_line_and_status_2(lab, user_code, capsys, tmp_path, arguments, message):
     Image.new("L", (9, 8)).save(tmp_path / "large.png")
     Image.new("RGB", (8, 8)).save(tmp_path / "colour.png")
     images = np.zeros((4, 8, 8), np.float32)

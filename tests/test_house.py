@@ -24,7 +24,9 @@ MAY_IMPORT = {
     "data": set(),
     "train": {"models", "losses", "metrics", "data", "bench"},
     "report": {"train", "models", "losses", "metrics", "data", "bench"},
-    "cli": {"train", "data", "report"},
+    "selfcheck": {"ops", "models", "losses", "verify", "bench"},
+    "usercode": {"verify"},
+    "cli": {"train", "data", "report", "selfcheck", "usercode"},
     "__main__": {"cli"},
 }
 NOT_EVEN_ERRORS = {"ops", "reference"}
