@@ -13,6 +13,8 @@ EXPERIMENTS = {
     "overfitting": {"images": (50,), "steps": 2},
     "translation": {"epochs": 1, "keys": 1},
     "parameters": {"epochs": 1, "keys": 1},
+    "gradients": {"geometries": 2, "others": 1},
+    "checkers": {"seeds": 1},
 }
 
 
@@ -20,6 +22,7 @@ def test_all_are_here():
     assert {path.stem for path in (ROOT / "experiments").glob("*.py")} == EXPERIMENTS.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_it_prints_its_table(name, capsys):
     module = runpy.run_path(str(ROOT / "experiments" / f"{name}.py"))
