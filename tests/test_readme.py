@@ -3,6 +3,9 @@
 import re
 from pathlib import Path
 
+import pytest
+from jax import numpy as jnp
+
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
@@ -10,10 +13,17 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-def test_the_library_example_runs_as_printed():
-    (example,) = blocks("python")
+@pytest.mark.parametrize("number", range(2), ids=["as a library", "checked gradients"])
+def test_an_example_runs_as_printed(number):
+    example = blocks("python")[number]
     assert len([line for line in example.splitlines() if line.strip()]) <= 15
     exec(compile(example, "README.md", "exec"), {"__name__": "readme"})
+
+
+def test_the_fixtures_example_is_a_test(check_gradients):
+    names = {"my_op": jnp.multiply, "x": jnp.arange(3.0), "kernel": jnp.ones(3)}
+    exec(compile(blocks("python")[2], "README.md", "exec"), names)
+    names["test_gradients"](check_gradients)
 
 
 def test_files_that_are_named_exist():
