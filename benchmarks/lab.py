@@ -9,11 +9,8 @@ Before anything is timed, one step from the same parameters must give the same l
 whole processes, from start to exit, imports and compilation included, in turn again.
 """
 
-import json
-import platform
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +21,7 @@ import tyro
 from jax import lax
 from jax import numpy as jnp
 
-from jaxcnn.bench import Case, Timing, measure_alternately
+from jaxcnn.bench import Case, Timing, measure_alternately, record, write
 from jaxcnn.data import Batch, Dataset, lab_images, take_batch
 from jaxcnn.losses import classification_loss
 from jaxcnn.report.console import print_table
@@ -72,9 +69,7 @@ def main(
     )
     show("Seconds for the whole process", {name: scale(timing, 1) for name, timing in whole.items()}, "PyTorch")
     if json_file:
-        json_file.write_text(
-            json.dumps(record(loops | {f"process: {n}": t for n, t in whole.items()}), indent=2) + "\n"
-        )
+        write(json_file, record("lab", loops | {f"process: {name}": timing for name, timing in whole.items()}))
 
 
 def lab_state() -> TrainState:
@@ -201,17 +196,6 @@ def show(title: str, rows: dict[str, tuple[float, float]], base: str) -> None:
         ["", "median", "± %", f"{base} / this"],
         [[name, median, spread, rows[base][0] / median] for name, (median, spread) in rows.items()],
     )
-
-
-def record(timings: dict[str, Timing]) -> dict:
-    """What a result file holds."""
-    return {
-        "benchmark": "lab",
-        "device": {"platform": jax.devices()[0].platform, "kind": jax.devices()[0].device_kind},
-        "processor": platform.processor() or platform.machine(),
-        "versions": {name: version(name) for name in ("jaxcnn", "jax", "jaxlib", "torch")},
-        "seconds": {name: timing.times for name, timing in timings.items()},
-    }
 
 
 if __name__ == "__main__":

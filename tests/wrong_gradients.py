@@ -290,6 +290,20 @@ def other_value(size):
     return lambda x: f(x), (rows(size),)
 
 
+def with_a_tiny_one(size):
+    return np.where(np.arange(6 * size) == 3, 1e-20, normal(0, 6 * size))
+
+
+def two_sizes(x, y):
+    return jnp.sum(jnp.sin(x)) + 1e-6 * jnp.sum(jnp.sin(y))
+
+
+def naive_softplus(size):
+    """In float64 the same at a larger number, where exp overflows in the same way."""
+    f = with_rule(lambda x: jax.nn.softplus(x), lambda g, x: (g * jnp.exp(x) / (1 + jnp.exp(x)),))
+    return f, (np.full(2 * size, 1.0) + np.where(np.arange(2 * size) == 1, 1e2 if size == 1 else 1e3, 0),)
+
+
 def rounded(gradient, *_):
     return gradient.astype(jnp.bfloat16).astype(gradient.dtype)
 
@@ -412,6 +426,18 @@ WRONG: dict[str, Wrong] = {
         loss(softmax_loss, lambda s, x̄, g, x: x̄.at[:, -1].multiply(1.001)), "x", last(1)
     ),
     "squares: the 2 forgotten": Wrong(unary(lambda x: jnp.sum(x**2), lambda x̄, *_: x̄ / 2, rows), "x"),
+    "squares: the cotangent forgotten": Wrong(unary(lambda x: jnp.sum(x**2), lambda _, g, x: 2 * x, rows), "x"),
+    "squares: the cotangent's sign forgotten": Wrong(
+        unary(lambda x: jnp.sum(x**2), lambda _, g, x: 2 * jnp.abs(g) * x, rows), "x"
+    ),
+    "identity: cotangent clipped": Wrong(
+        unary(lambda x: x + 0, lambda _, g, x: jnp.clip(g, -1, 1), lambda s: 100 * rows(s)), "x"
+    ),
+    "sine: lost at a number of 1e-20": Wrong(unary(lambda x: jnp.sin(x), at(3, 0), with_a_tiny_one), "x", here(3)),
+    "softplus: NaN in float32 only": Wrong(naive_softplus, "x", here(1)),
+    "leaves of other sizes: the small one 1 % off": Wrong(
+        lambda s: (with_change(two_sizes, 1, at(1, 1.01)), (normal(0, 200 * s), normal(1, 4 + s))), "y", here(1)
+    ),
     "batch norm: variance taken for constant": Wrong(
         unary(batch_norm, lambda _, g, x: (g - g.mean(0)) / jnp.sqrt(x.var(0) + 1e-3), rows), "x"
     ),

@@ -3,12 +3,16 @@
 In ``lambda kernel: conv2d(images, kernel)`` the images are float32 whatever the kernel is. A copy of the function
 is made whose closure, default arguments and global names hold float64 arrays instead, and so do the functions of the
 same module that it calls; the original stays as it is.
+
+Its NumPy arrays of 64 bits are copied, too. JAX remembers as what type it has seen such an array, for as long as a
+program holds it, whether 64-bit types are on or not: the caller's own would stay an int64 in their float32 programs.
 """
 
+import contextlib
 import functools
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -16,20 +20,34 @@ from jax import numpy as jnp
 
 from jaxcnn.verify.function import wide_types
 
+SEPARATE = frozenset(map(np.dtype, ("int64", "uint64", "float64", "complex128")))
+"""Types of NumPy arrays that are others where 64-bit types are off."""
 
-def widened(f: Callable) -> Callable | None:
+
+class Copy(NamedTuple):
+    """A function with copies of what it captured.
+
+    Attributes:
+      needed: it must not be evaluated with 64-bit types otherwise.
+    """
+
+    f: Callable
+    needed: bool
+
+
+def widened(f: Callable) -> Copy | None:
     """f with its captured floating point arrays in float64; None where it has none, or none can be seen."""
     copies = _Copies()
     with wide_types():
         copy = copies.of(f)
-    return copy if copies.widened else None
+    return Copy(copy, copies.separated) if copies.widened or copies.separated else None
 
 
 class _Copies:
     """Copies of functions and arrays, each made once, so that functions may refer to each other."""
 
     def __init__(self):
-        self.widened = False
+        self.widened = self.separated = False
         self._made: dict[int, Any] = {}
 
     def of(self, value: Any) -> Any:
@@ -43,11 +61,12 @@ class _Copies:
         wrapped = getattr(value, "__wrapped__", None)
         if isinstance(value, jax.stages.Wrapped) and isinstance(wrapped, types.FunctionType):
             return self.of(wrapped)
-        return (
-            jax.tree.map(self._leaf, value)
-            if isinstance(value, jax.Array | np.ndarray | dict | list | tuple)
-            else value
-        )
+        if not isinstance(value, jax.Array | np.ndarray | dict | list | tuple):
+            return value
+        try:
+            return jax.tree.map(self._leaf, value)
+        except (TypeError, ValueError):  # a dictionary whose keys have no order is no pytree
+            return value
 
     def _function(self, f: types.FunctionType) -> types.FunctionType:
         cells = tuple(types.CellType() for _ in f.__closure__ or ())
@@ -58,7 +77,8 @@ class _Copies:
         copy.__defaults__ = None if f.__defaults__ is None else tuple(map(self.of, f.__defaults__))
         copy.__kwdefaults__ = None if f.__kwdefaults__ is None else self._mapped(f.__kwdefaults__)
         for cell, original in zip(cells, f.__closure__ or (), strict=True):
-            cell.cell_contents = self.of(original.cell_contents)
+            with contextlib.suppress(ValueError):  # a variable that has no value yet
+                cell.cell_contents = self.of(original.cell_contents)
         for name in names:
             value = f.__globals__[name]
             if not isinstance(value, types.FunctionType) or value.__module__ == f.__module__:
@@ -69,9 +89,10 @@ class _Copies:
         return {name: self.of(value) for name, value in values.items()}
 
     def _leaf(self, leaf: Any) -> Any:
+        if isinstance(leaf, np.ndarray) and leaf.dtype in SEPARATE:
+            self.separated = True
+            return leaf.copy()
         if isinstance(leaf, jax.Array | np.ndarray) and jnp.issubdtype(leaf.dtype, jnp.floating):
-            if leaf.dtype == np.float64:
-                return leaf
             self.widened = True
             return jnp.asarray(np.asarray(leaf, np.float64)) if isinstance(leaf, jax.Array) else leaf.astype(np.float64)
         return leaf

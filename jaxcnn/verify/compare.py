@@ -10,8 +10,9 @@ import numpy as np
 from jax import numpy as jnp
 
 from jaxcnn.verify.check import check_gradients
-from jaxcnn.verify.function import Which, parameter, positions
+from jaxcnn.verify.function import Which, parameter, positions, take_apart
 from jaxcnn.verify.report import GradientReport, LeafEntry
+from jaxcnn.verify.subject import in_a_line
 
 
 def compare_gradients(
@@ -42,11 +43,17 @@ def compare_gradients(
     gradients agree (values in float64, seed=0)
       ok    x (2,)
     """
+    for name, function in (("manual", manual), ("f", f)):
+        if not callable(function):
+            raise TypeError(f"{name}: expected a function, found {type(function).__name__}")
+    take_apart(f, args, has_aux=False, wrt=wrt)
     chosen = [i for i in sorted(positions(f, args, wrt)) if wrt is not None or _has_floats(args[i])]
-    y = f(*args)
+    y = _call("f", f, *args)
     scalar = [np.shape(leaf) for leaf in jax.tree.leaves(y)] == [()]
     tried = _gradients(manual, f, chosen, scalar, args, jax.tree.map(jnp.ones_like, y))
     known = [i for i, gradient in zip(chosen, tried, strict=True) if gradient is not None]
+    if not known:
+        raise TypeError(f"manual: expected a gradient of {', '.join(parameter(f, i) for i in chosen)}, found None")
     report = check_gradients(
         _with_formula(manual, f, chosen, known, scalar), *args, wrt=known, modes=("reverse",), seed=seed
     )
@@ -83,7 +90,7 @@ def _gradients(manual: Callable, f: Callable, chosen: list[int], scalar: bool, a
     Raises:
       TypeError, ValueError: where it does not fit.
     """
-    found = manual(*args) if scalar else manual(g, *args)
+    found = _call("manual", manual, *(args if scalar else (g, *args)))
     if len(chosen) == 1 and not (isinstance(found, tuple) and len(found) == 1):
         found = (found,)
     if not isinstance(found, tuple | list) or len(found) != len(chosen):
@@ -110,8 +117,18 @@ def _like(x: Any, gradient: Any, scale: Any, name: str) -> Any:
             continue
         if np.shape(part) != np.shape(leaf):
             raise ValueError(f"manual: expected a gradient of {name} of shape {np.shape(leaf)}, found {np.shape(part)}")
-        result.append(jnp.asarray(part, dtype) * jnp.asarray(scale, dtype))
+        try:
+            result.append(jnp.asarray(part, dtype) * jnp.asarray(scale, dtype))
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"manual: expected an array for the gradient of {name}, found {part!r}") from error
     return jax.tree.unflatten(structure, result)
+
+
+def _call(name: str, function: Callable, *args: Any) -> Any:
+    try:
+        return function(*args)
+    except Exception as error:
+        raise ValueError(f"{name} cannot be evaluated: {in_a_line(error)}") from error
 
 
 def _has_floats(arg: Any) -> bool:

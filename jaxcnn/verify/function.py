@@ -2,13 +2,17 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from hashlib import sha256
+from typing import Any, NamedTuple, TypeGuard
 
 import jax
 import numpy as np
+from jax import lax
 from jax import numpy as jnp
+from jax.core import Tracer
 from jax.extend import core
 
 Flat = Callable[[list, Any], list]
@@ -20,13 +24,13 @@ Which = int | str | Sequence[int | str] | None
 
 
 class Static(NamedTuple):
-    """A leaf that is no array: a string, a Python integer, a function."""
+    """A leaf that is no array of JAX's: a string, a Python integer, a function."""
 
     value: Any
 
 
 class Structure(NamedTuple):
-    """Where the leaves of the arguments go: hashable if its static leaves are.
+    """Where the leaves of the arguments go.
 
     Attributes:
       leaves: one entry a leaf: "floating", "fixed" (an array of another type), or a :class:`Static`.
@@ -58,10 +62,10 @@ def take_apart(f: Callable, args: tuple, has_aux: bool, wrt: Which = None) -> Ar
     paths, treedef = jax.tree_util.tree_flatten_with_path(args)
     for path, leaf in paths:
         name = _name(f, path)
-        if isinstance(leaf, bool | int) or not (isinstance(leaf, float) or hasattr(leaf, "dtype")):
+        dtype = _dtype(leaf, name)
+        if dtype is None:
             kinds.append(Static(leaf))
             continue
-        dtype = np.dtype(float) if isinstance(leaf, float) else leaf.dtype
         differentiated = path[0].idx in chosen
         if differentiated and jnp.issubdtype(dtype, jnp.complexfloating):
             raise TypeError(f"{name} is {dtype}: give its real and its imaginary part as two real arguments")
@@ -87,15 +91,42 @@ def positions(f: Callable, args: tuple, wrt: Which) -> set[int]:
         return set(range(len(args)))
     names = [parameter(f, index) for index in range(len(args))]
     chosen = set()
-    for item in (wrt,) if isinstance(wrt, int | str) else wrt:
-        if item in names:
+    for item in (wrt,) if isinstance(wrt, str) or not isinstance(wrt, Iterable) else wrt:
+        if isinstance(item, str) and item in names:
             chosen.add(names.index(item))
-        elif isinstance(item, int) and not isinstance(item, bool) and -len(args) <= item < len(args):
-            chosen.add(item % len(args))
+        elif is_whole(item) and -len(args) <= int(item) < len(args):
+            chosen.add(int(item) % len(args))
         else:
             known = f"a position below {len(args)} or a name among {', '.join(names)}"
             raise ValueError(f"wrt: expected {known}, found {item!r}")
     return chosen
+
+
+def is_whole(value: Any) -> TypeGuard[int]:
+    """Whether it is an integer of Python's or NumPy's; a bool is none."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _dtype(leaf: Any, name: str) -> Any:
+    """The type of an array or of a Python float or complex number; None of what JAX holds fixed without looking at it.
+
+    Raises:
+      TypeError: it has no values, or more digits than JAX knows.
+    """
+    if isinstance(leaf, Tracer):
+        raise TypeError(f"{name} is traced: check gradients outside of jit, grad and vmap")
+    if isinstance(leaf, float | complex) and not isinstance(leaf, np.generic):
+        return np.dtype(type(leaf))
+    if isinstance(leaf, bool | int) or not hasattr(leaf, "dtype"):
+        return None
+    if not isinstance(leaf, jax.Array | np.ndarray | np.generic):
+        raise TypeError(f"{name}: expected an array with values, found {type(leaf).__name__}")
+    if isinstance(leaf, jax.Array):
+        return leaf.dtype
+    if leaf.dtype in (np.longdouble, np.clongdouble):
+        raise TypeError(f"{name} is {leaf.dtype}: expected at most float64")
+    known = jnp.issubdtype(leaf.dtype, jnp.number) or leaf.dtype == bool
+    return leaf.dtype if known else None
 
 
 def put_together(structure: Structure, floating: Sequence, fixed: Sequence) -> tuple:
@@ -135,32 +166,99 @@ def gradient_function(flat: Flat) -> Flat:
     return gradient
 
 
+class Program:
+    """A function that is compiled at its first call, unless an earlier check has compiled the same program.
+
+    The same is what has the same text: a function whose Python reads something else than before has another. All calls
+    have operands of the same shapes and types.
+    """
+
+    def __init__(self, f: Callable):
+        self._jitted = jax.jit(f)
+        self._traced: jax.stages.Traced | None = None
+        self._compiled: Callable | None = None
+
+    def trace(self, *operands) -> jax.stages.Traced:
+        """The program as JAX's primitives."""
+        self._traced = self._traced or self._jitted.trace(*operands)
+        return self._traced
+
+    def prepare(self, *operands) -> None:
+        """Compile it, if that has not been done."""
+        if self._compiled is not None:
+            return
+        traced = self.trace(*operands)
+        lowered = traced.lower()
+        types = tuple(map(str, traced.jaxpr.in_avals)), lowered.in_tree, lowered.out_tree
+        places = tuple(getattr(leaf, "sharding", None) for leaf in jax.tree.leaves(operands))
+        key = sha256(lowered.as_text().encode()).digest(), types, places, jax.config.values["jax_default_device"]
+        if key not in _COMPILED:
+            _COMPILED[key] = lowered.compile()
+            if len(_COMPILED) > MOST_COMPILED:
+                _COMPILED.popitem(last=False)
+        _COMPILED.move_to_end(key)
+        self._compiled = _COMPILED[key]
+
+    def __call__(self, *operands):
+        """Its results."""
+        self.prepare(*operands)
+        assert self._compiled is not None
+        return self._compiled(*operands)
+
+
+def out_info(program: Callable, *operands) -> list:
+    """What has the shapes and types of its results."""
+    return program.trace(*operands).out_info if isinstance(program, Program) else program(*operands)
+
+
+MOST_COMPILED = 256
+"""Programs that are kept for checks to come."""
+
+_COMPILED: OrderedDict[tuple, Callable] = OrderedDict()
+
+
 class Programs(NamedTuple):
     """What is asked of a function: compiled, or as it stands where its Python looks at values."""
 
     value: Callable
     """x, fixed → y = f(x)"""
     pull: Callable
-    """x, fixed, [u …] → y by the forward rule, [Jᵀ u …]"""
+    """x, fixed, u → y by the forward rule, Jᵀ u"""
     push: Callable
     """x, fixed, v, lo, hi → J v"""
     difference: Callable
     """x, fixed, y, v, lo, hi, t → f(x + t v) − y"""
+    differences: Callable
+    """x, fixed, y, v, lo, hi, ts, k → the same for the first k of ts, in rows, in one call; compiled only"""
 
 
-@functools.lru_cache(maxsize=64)  # so that a second check of the same function compiles nothing
-def programs(f: Callable, structure: Structure, order: int, jit: bool) -> Programs:
-    """The programs of f, or with order 2 of its gradient."""
+def programs(f: Callable, structure: Structure, order: int, precision: "Precision", operands: Any) -> Programs:
+    """The programs of f, or with order 2 of its gradient, for operands like these.
+
+    Those of a jitted function are found again without tracing it, as that function's own are.
+    """
+    if isinstance(f, jax.stages.Wrapped):
+        leaves = jax.tree.leaves(operands)
+        types = tuple((jax.typeof(leaf), getattr(leaf, "sharding", None)) for leaf in leaves)
+        with suppress(TypeError):  # a static leaf that has no hash
+            return _programs_of_jitted(f, structure, order, precision, (types, jax.config.values["jax_default_device"]))
+    return programs_of(f, structure, order, precision.jit)
+
+
+@functools.lru_cache(maxsize=64)
+def _programs_of_jitted(f: Callable, structure: Structure, order: int, precision: "Precision", _) -> Programs:
+    return programs_of(f, structure, order, precision.jit)
+
+
+def programs_of(f: Callable, structure: Structure, order: int, jit: bool) -> Programs:
+    """The same, not compiled yet."""
     flat = flat_function(f, structure)
-    return programs_of(flat if order == 1 else gradient_function(flat), jit)
+    if order == 2:
+        flat = gradient_function(flat)
 
-
-def programs_of(flat: Flat, jit: bool) -> Programs:
-    """The programs of a flat function."""
-
-    def pull(x, fixed, us):
+    def pull(x, fixed, u):
         y, vjp = jax.vjp(lambda x: flat(x, fixed), x)
-        return y, [vjp(u)[0] for u in us]
+        return y, vjp(u)[0]
 
     def push(x, fixed, v, lo, hi):
         return jax.jvp(lambda x: flat(x, fixed), (x,), (within(v, lo, hi),))[1]
@@ -169,8 +267,15 @@ def programs_of(flat: Flat, jit: bool) -> Programs:
         moved = [a + jnp.asarray(t, a.dtype) * b for a, b in zip(x, within(v, lo, hi), strict=True)]
         return [b - a for a, b in zip(y, flat(moved, fixed), strict=True)]
 
-    all_of_them = (flat, pull, push, difference)
-    return Programs(*(map(jax.jit, all_of_them) if jit else all_of_them))
+    def differences(x, fixed, y, v, lo, hi, ts, k):
+        def fill(row, rows):
+            found = difference(x, fixed, y, v, lo, hi, ts[row])
+            return [leaf.at[row].set(part) for leaf, part in zip(rows, found, strict=True)]
+
+        return lax.fori_loop(0, k, fill, [jnp.zeros((len(ts), *leaf.shape), leaf.dtype) for leaf in y])
+
+    all_of_them = (flat, pull, push, difference, differences)
+    return Programs(*(map(Program, all_of_them) if jit else all_of_them))
 
 
 def within(v: list, lo, hi) -> list:

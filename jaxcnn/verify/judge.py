@@ -4,13 +4,14 @@ A whole leaf is compared at once. If both derivatives agree as sharply as one wr
 not, the doubt is followed by halves down to single elements, and only there is anything called wrong or a kink.
 """
 
+import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from jaxcnn.verify.kinks import accepted, among_neighbours, diverges
-from jaxcnn.verify.probe import Comparison, Point, deep_grid, fine_steps, finest_steps, grid, quick_steps
+from jaxcnn.verify.kinks import Kink
+from jaxcnn.verify.probe import TINY, Comparison, Point, deep_grid, fine_steps, finest_steps, grid, quick_steps
 from jaxcnn.verify.report import Element
 
 RELATIVE = 1e-5
@@ -19,11 +20,11 @@ RELATIVE = 1e-5
 SHARP = 1e-4
 """Relative error of one typical element that must show when a whole leaf is compared."""
 
-MOST_WRONG, MOST_KINKS, MOST_RIGHT = 3, 8, 3
-"""Elements of each verdict that are followed up in a leaf before the rest is left."""
+SMALL = 1e-2
+"""Step of an element that is much smaller than those of its leaf."""
 
-SAMPLED = 2
-"""Elements looked at in a leaf that raises no doubt, for the report."""
+MOST_WRONG, MOST_KINKS, MOST_RIGHT = 3, 4, 3
+"""Elements of each verdict that are followed up in a leaf before the rest is left."""
 
 
 class Judgement(NamedTuple):
@@ -36,40 +37,57 @@ class Judgement(NamedTuple):
 def judge_leaf(point: Point, leaf: int, rng: np.random.Generator) -> Judgement:
     """Follow every doubt about a leaf; the first few elements of each verdict are kept."""
     lo, hi = _range(point, leaf)
-    elements = list(_not_finite(point, lo, hi))
-    comparisons, typical = _compare_sharply(point, lo, hi)
-    if _doubt(point, comparisons, hi - lo) > 1:
-        elements += _follow(point, lo, hi, typical)
-    elif not elements:
-        chosen = dict.fromkeys(rng.integers(lo, hi, SAMPLED).tolist())
-        elements = [judge_element(point, element, typical) for element in chosen]
-    bar = max(comparison.error_bar for comparison in comparisons)
-    return Judgement(elements, min(bar / typical, 1.0) if typical else 0.0)
+    elements, resolution = [*_not_finite(point, lo, hi), *_not_finite_in_own_types(point, lo, hi)], 0.0
+    for _ in point.tiers(lo, hi):
+        comparisons, typical = _compare_sharply(point, lo, hi)
+        found = _follow(point, lo, hi, typical) if _doubt(point, comparisons, lo, hi) > 1 else []
+        unexplained = [c.apart for c in comparisons if _evidence(c) > 1 and not {"wrong", "kink"} & _verdicts(found)]
+        seen = max(0.0, *(comparison.error_bar for comparison in comparisons), *unexplained)
+        resolution = max(resolution, float(min(seen / typical, 1.0)) if typical else 0.0)
+        elements += found
+    return Judgement(elements or [_sample(point, int(rng.integers(lo, hi)))], resolution)
 
 
 def judge_smooth(point: Point, leaf: int) -> list[Element]:
     """The wrong elements of a leaf at a point in general position, for those that a kink may have hidden."""
     lo, hi = _range(point, leaf)
     comparisons, typical = _compare_sharply(point, lo, hi)
-    if _doubt(point, comparisons, hi - lo) <= 1:
+    if _doubt(point, comparisons, lo, hi) <= 1:
         return []
     return [element for element in _follow(point, lo, hi, typical) if element.verdict == "wrong"]
 
 
 def judge_element(point: Point, i: int, typical: float) -> Element:
-    """The verdict on one element, from every mode and cotangent; the worst of them is told."""
+    """The verdict on one element, from every mode; the worst of them is told."""
     comparisons: list[Comparison] = []
-    for steps in (quick_steps, grid, deep_grid):
-        noise = point.noise if steps is quick_steps else point.noise_along(i, i + 1)
-        comparisons = point.compare(i, i + 1, steps(point.rounding), noise)
+    for steps in _steps_for(point, i):
+        noise = point.noise_along(i, i + 1) if comparisons else point.noise
+        comparisons = point.compare(i, i + 1, steps, noise)
         if all(_right(point, comparison, typical) for comparison in comparisons):
             worst = max(comparisons, key=lambda comparison: comparison.apart)
             return _element(point, i, worst, "ok")
-        if steps is grid and not any(_unresolved(point, comparison, 1) for comparison in comparisons):
+        if len(steps) > 3 and not any(_unresolved(point, comparison, 1) for comparison in comparisons):
             break
-    judged = [_judge(point, i, comparison, typical) for comparison in comparisons]
+    kink = Kink(point, i)
+    judged = [_judge(kink, comparison, typical) for comparison in comparisons]
     severity = {"wrong": 2, "kink": 1, "ok": 0}
     return max(judged, key=lambda e: (severity[e.verdict], np.nan_to_num(e.absolute_error, nan=np.inf)))
+
+
+def _steps_for(point: Point, i: int) -> Iterator[np.ndarray]:
+    """A few steps; more; down to rounding; and by the element's own size, where v moves it by far more than that."""
+    for steps in (quick_steps, grid, deep_grid):
+        yield steps(point.rounding)
+    own = point.own_step(i)
+    if own < SMALL:
+        yield own * grid(point.rounding)
+
+
+def _sample(point: Point, i: int) -> Element:
+    """An element of a leaf that raises no doubt, for the report."""
+    (_, index), mode = point.locate(i), point.modes[0]
+    analytic, numerical = (slope / (point.v[i] * point.unit) for slope in point.central(i, mode))
+    return Element(index, analytic, numerical, "ok", mode.name)
 
 
 def _right(point: Point, comparison: Comparison, typical: float) -> bool:
@@ -78,19 +96,20 @@ def _right(point: Point, comparison: Comparison, typical: float) -> bool:
     return clear and comparison.apart <= comparison.error_bar + _rounding(comparison, typical)
 
 
-def _judge(point: Point, i: int, comparison: Comparison, typical: float) -> Element:
+def _judge(kink: Kink, comparison: Comparison, typical: float) -> Element:
+    point, i = kink.point, kink.i
     if _right(point, comparison, typical):
         return _element(point, i, comparison, "ok")
     if not np.isfinite(comparison.analytic):
-        return _element(point, i, comparison, "kink" if diverges(point, i, comparison) else "wrong")
+        return _element(point, i, comparison, "kink" if kink.diverges(comparison) else "wrong")
     low, high = np.inf, -np.inf
     if comparison.slopes.bent or _unresolved(point, comparison, 1):
-        low, high = accepted(point, i, comparison)
+        low, high = kink.accepted(comparison)
         if _between(comparison, low, high, typical):
             return _element(point, i, comparison, "kink", (low, high))
         if not comparison.slopes.bent and comparison.apart <= comparison.error_bar:
             return _element(point, i, comparison, "ok")
-    lowest, highest = among_neighbours(point, i, comparison)
+    lowest, highest = kink.among_neighbours(comparison)
     low, high = min(low, lowest), max(high, highest)
     verdict = "kink" if _between(comparison, low, high, typical) else "wrong"
     return _element(point, i, comparison, verdict, (low, high) if high > low else None)
@@ -109,7 +128,7 @@ def _rounding(comparison: Comparison, typical: float) -> float:
 
 def _element(point: Point, i: int, comparison: Comparison, verdict, between=None) -> Element:
     """In units of x, not of v."""
-    step, (_, index) = point.v[i], point.locate(i)
+    step, (_, index) = point.v[i] * point.unit, point.locate(i)
     numerical = comparison.numerical
     if between is not None:
         numerical = sum(between) / 2 if np.isfinite(sum(between)) else numerical
@@ -119,28 +138,34 @@ def _element(point: Point, i: int, comparison: Comparison, verdict, between=None
 
 def _compare_sharply(point: Point, lo: int, hi: int) -> tuple[list[Comparison], float]:
     """A whole range, with few steps if they tell enough; and the size of a typical term of it."""
-    comparisons: list[Comparison] = []
+    comparisons = point.compare(lo, hi, quick_steps(point.rounding))
     for steps in (quick_steps, grid, deep_grid):
-        comparisons = point.compare(lo, hi, steps(point.rounding))
-        if _doubt(point, comparisons, hi - lo) <= 1:
+        if _doubt(point, comparisons, lo, hi) <= 1:
             break
-    return comparisons, max(comparison.size for comparison in comparisons) / np.sqrt(hi - lo)
+        if steps is not quick_steps or point.measure_noise():
+            comparisons = point.compare(lo, hi, steps(point.rounding))
+    return comparisons, max(comparison.size for comparison in comparisons) / np.sqrt(_count(point, lo, hi))
 
 
-def _doubt(point: Point, comparisons: list[Comparison], count: int) -> float:
+def _count(point: Point, lo: int, hi: int) -> int:
+    """Elements in [lo, hi) that are moved."""
+    return max(int(np.count_nonzero(point.v[lo:hi])), 1)
+
+
+def _doubt(point: Point, comparisons: list[Comparison], lo: int, hi: int) -> float:
     """Above 1 where the derivatives differ, or the function has a kink, or nothing sharp can be said."""
-    return max(_doubts(point, comparison, count) for comparison in comparisons)
+    count = _count(point, lo, hi)
+    return max(2.0 if _unresolved(point, c, count) else _evidence(c) for c in comparisons)
 
 
-def _doubts(point: Point, comparison: Comparison, count: int) -> float:
-    rounding = (1e-9 + comparison.mode.eps) * comparison.size
-    doubt = comparison.apart / (comparison.error_bar + rounding + 1e-300)
+def _evidence(comparison: Comparison) -> float:
+    """Above 1 where the derivatives differ, or the function has a kink."""
+    rounding = (1e-9 + comparison.mode.eps) * comparison.size + TINY
+    evidence = comparison.apart / (comparison.error_bar + rounding)
     if comparison.slopes.bent:
         right, left = comparison.slopes.right, comparison.slopes.left
-        doubt = max(doubt, 1 + abs(right.value - left.value) / (right.error + left.error + rounding + 1e-300))
-    if _unresolved(point, comparison, count):
-        doubt = max(doubt, 2.0)
-    return doubt if np.isfinite(doubt) else np.inf
+        evidence = max(evidence, 1 + abs(right.value - left.value) / (right.error + left.error + rounding))
+    return evidence if np.isfinite(evidence) else np.inf
 
 
 def _unresolved(point: Point, comparison: Comparison, count: int) -> bool:
@@ -163,19 +188,36 @@ def _follow(point: Point, lo: int, hi: int, typical: float) -> list[Element]:
     return found["wrong"] + found["kink"] + found["ok"]
 
 
+def _verdicts(elements: list[Element]) -> set[str]:
+    return {element.verdict for element in elements}
+
+
 def _search(point: Point, lo: int, hi: int) -> int | None:
-    """The element that a doubt comes from, by halves; None where there is no doubt."""
-    if _doubt(point, _compare_sharply(point, lo, hi)[0], hi - lo) <= 1:
+    """The element that a doubt comes from; None where there is no doubt, or it comes from none alone."""
+    if _doubt(point, _compare_sharply(point, lo, hi)[0], lo, hi) <= 1:
         return None
-    choices = [steps(point.rounding) for steps in (quick_steps, fine_steps, finest_steps)]
-    steps = max(choices, key=lambda steps: _doubt(point, point.compare(lo, hi, steps), hi - lo))
+    for steps in (quick_steps, fine_steps, finest_steps, grid, deep_grid):
+        i = _by_halves(point, lo, hi, steps(point.rounding))
+        if i is not None:
+            return i
+    return None
+
+
+def _by_halves(point: Point, lo: int, hi: int, steps: np.ndarray) -> int | None:
+    """The element with the most evidence."""
+
+    def evidence(part: tuple[int, int]) -> float:
+        return max(map(_evidence, point.compare(*part, steps))) if point.v[slice(*part)].any() else 0.0
+
+    if evidence((lo, hi)) <= 1:
+        return None
     while hi - lo > 1:
         middle = (lo + hi) // 2
         halves = [(lo, middle), (middle, hi)]
-        doubts = [_doubt(point, point.compare(*half, steps), half[1] - half[0]) for half in halves]
-        if max(doubts) <= 1:
+        found = [evidence(half) for half in halves]
+        if max(found) <= 1:
             return None
-        lo, hi = halves[int(np.argmax(doubts))]
+        lo, hi = halves[int(np.argmax(found))]
     return lo
 
 
@@ -189,6 +231,14 @@ def _not_finite(point: Point, lo: int, hi: int) -> Iterator[Element]:
             yield judge_element(point, int(i), 0.0)
         if len(bad):
             point.exclude(bad)
+
+
+def _not_finite_in_own_types(point: Point, lo: int, hi: int) -> Iterator[Element]:
+    """The first elements whose gradient overflows, or becomes NaN, where the function is not evaluated in float64."""
+    for i, narrow, wide in itertools.islice(point.overflows(lo, hi), MOST_WRONG):
+        leaf, index = point.locate(i)
+        mode = f"reverse in {point.native_x[leaf].dtype}"
+        yield Element(index, narrow / point.unit, wide / point.unit, "wrong", mode)
 
 
 def _range(point: Point, leaf: int) -> tuple[int, int]:

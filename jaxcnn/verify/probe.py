@@ -1,6 +1,6 @@
 """One point of the function's domain: analytic and numerical derivatives there, along parts of a random direction.
 
-With cotangents u and a direction v, all drawn from the seed, c(t) = Σ u · (f(x + t v) − f(x)) is a function of one
+With a cotangent u and a direction v, both drawn from the seed, c(t) = Σ u · (f(x + t v) − f(x)) is a function of one
 variable whose derivative is Σ u · (J v) = Σ (Jᵀ u) · v. No element of u or v is small (each is ± a number from ½ to
 1½), so that the error of a single element of J shows in full, and errors of several cancel by chance only, with a
 probability as small as the noise is against them. A part of v is its elements in [lo, hi), counted through all leaves.
@@ -8,19 +8,27 @@ probability as small as the noise is against them. A part of v is its elements i
 The function runs in JAX, on its device; sums over its results are NumPy's, in float64.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jax import numpy as jnp
 
-from jaxcnn.verify.function import Precision, Programs
+from jaxcnn.verify.function import Precision, Programs, out_info
 from jaxcnn.verify.slopes import RATIO, Slopes, noise_of, slopes
 
-COTANGENTS = 2
+ROWS = 8
+"""Values that one call computes, if they have few outputs: a call costs as much as a small function."""
+MOST_OUTPUTS_IN_ROWS = 2**17
+LARGEST_NARROW = 1e4
+"""What float16 holds, and float32 several times over."""
+TIER = 1e4
+"""Ratio of distances that are not alike."""
 DOUBLE = float(np.finfo(np.float64).eps)
+TINY = 1e-300
+"""Added to what is divided by."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,7 @@ class Subject(NamedTuple):
 
     Attributes:
       fixed: at each of the precisions, what is held fixed.
+      narrow: reverse mode in the caller's types, if values are taken in wider ones.
       eps: the coarsest rounding in the program of f.
     """
 
@@ -50,6 +59,7 @@ class Subject(NamedTuple):
     precision: Precision
     fixed: dict[Precision, Any]
     modes: tuple[Mode, ...]
+    narrow: Mode | None
     eps: float
 
 
@@ -62,7 +72,6 @@ class Comparison(NamedTuple):
     """
 
     mode: Mode
-    cotangent: int
     analytic: float
     slopes: Slopes
     size: float
@@ -81,19 +90,21 @@ class Comparison(NamedTuple):
     @property
     def error_bar(self) -> float:
         """What the numerical derivative may be off by."""
-        return 4 * self.slopes.best.error
+        return self.slopes.error_bar
 
 
 class Point:
-    """x, f(x), the random cotangents and direction, and what is known of f there.
+    """x, f(x), the random cotangent and direction, and what is known of f there.
 
     Attributes:
-      u: cotangents, (cotangents, outputs); 0 where f is not finite.
+      modes: those that are compared.
+      u: the cotangent, (outputs,); 0 where f is not finite.
       y: f(x), (outputs,).
-      v: the direction, (elements,); 0 for elements that were excluded.
+      v: the direction, (elements,); 0 for elements that are left out.
       reach: |v| before any was, (elements,): how far is far for each.
-      size_of_values: √Σ (u · f(x))², (cotangents,).
-      noise: the rounding error of c along all of v, (cotangents,).
+      unit: what Σ u · f is told in: u, if f is a single number.
+      size_of_values: √Σ (u · f(x))².
+      noise: the rounding error of c along v.
       rounding: the noise against the values: the machine epsilon that f seems to have.
     """
 
@@ -102,47 +113,76 @@ class Point:
         self.native_x = x
         self.ends = np.cumsum([leaf.size for leaf in x])
         self._x = cast(subject.precision, x)
-        with subject.precision.context():
-            self._y = subject.programs.value(self._x, subject.fixed[subject.precision])
-        self.y = _flat(self._y)
-        self.u = _cotangents(rng, self._y)
-        self.v = _direction(rng, x)
+        self._direction = _direction(rng, x)
+        self.v = self._direction.copy()
         self.reach = np.abs(self.v)
         self._uploaded = None
-        self._own_x = {mode.precision: cast(mode.precision, x) for mode in subject.modes}
+        self._y = self._evaluate(self._x)
+        self.y = _flat(self._y)
+        self.u = _cotangent(rng, self._y)
+        self.unit = float(self.u[0]) if self.y.size == 1 else 1.0
+        self._own_x = {precision: cast(precision, x) for precision in subject.fixed}
         self._reverse = {mode: self._gradients(mode) for mode in subject.modes if mode.name == "reverse"}
-        infinite = not all(map(self.finite, subject.modes))
-        # Forward mode adds up all elements, and so tells nothing beside one that is infinite.
-        self._modes = [mode for mode in subject.modes if mode.name == "reverse" or not infinite]
-        self.size_of_values = np.array([np.linalg.norm(term) for term in _terms(self.u, self.y)])
+        self.size_of_values = _length(_products(self.u, self.y))
+        self.modes = self._modes_to_compare()
+        self._measured = False
+        self.noise, self.rounding = 2 * DOUBLE * self.size_of_values, DOUBLE
+        if subject.eps > DOUBLE:
+            self.measure_noise()
+
+    def measure_noise(self) -> bool:
+        """Find out what the rounding of f is: at first it is taken for the least that there is.
+
+        Derivatives that agree as well as that are right, be it larger or not. False if it was known.
+        """
+        if self._measured:
+            return False
+        self._measured = True
         self.noise = self.noise_along(0, len(self.v))
         # Where f is nearly 0, what it changes by over a distance like x is its size.
-        changes = [[size for _, size in self._along(mode, 0, len(self.v))] for mode in self._modes]
-        size = np.maximum(self.size_of_values, np.nan_to_num(changes, posinf=0).max(0)) + 1e-300
-        self.rounding = float(np.clip(np.max(self.noise / size) / 6, DOUBLE, 1 / 64))
+        change = self._along(self.modes[0], 0, len(self.v))[1]
+        size = max(self.size_of_values, np.nan_to_num(change, posinf=0)) + TINY
+        self.rounding = float(np.clip(np.nan_to_num(self.noise / size) / 6, DOUBLE, 1 / 64))
+        return True
 
-    def compare(self, lo: int, hi: int, steps: np.ndarray, noise: np.ndarray | None = None) -> list[Comparison]:
-        """Both derivatives along v in [lo, hi), for each mode and cotangent."""
+    def _modes_to_compare(self) -> list[Mode]:
+        """All; but not forward mode where it gives what reverse mode does, nor beside a gradient that is not finite.
+
+        It adds up all elements, and so tells nothing beside one that is infinite.
+        """
+        if not self._reverse or len(self.subject.modes) == 1:
+            return list(self.subject.modes)
+        forward, reverse = sorted(self.subject.modes, key=lambda mode: mode.name)
+        if not self.finite(reverse):
+            return [reverse]
+        (a, size), (b, _) = (self._along(mode, 0, len(self.v)) for mode in (reverse, forward))
+        same = max(forward.eps, reverse.eps) == DOUBLE and abs(a - b) <= 1e-12 * size
+        return [reverse] if same else list(self.subject.modes)
+
+    def compare(self, lo: int, hi: int, steps: np.ndarray, noise: float | None = None) -> list[Comparison]:
+        """Both derivatives along v in [lo, hi), for each mode."""
         noise = self.noise if noise is None else noise
-        values = self.values(lo, hi, np.concatenate([[0.0], steps, -steps]))
-        right, left = np.split(values[1:] - values[0], 2)
-        numerical = [slopes(steps, right[:, j], left[:, j], noise[j]) for j in range(len(self.u))]
-        result = []
-        for mode in self._modes:
-            for j, (analytic, size) in enumerate(self._along(mode, lo, hi)):
-                result.append(Comparison(mode, j, analytic, numerical[j], size, float(noise[j])))
-        return result
+        right, left = np.split(self.values(lo, hi, np.concatenate([steps, -steps])), 2)
+        numerical = slopes(steps, right, left, noise)
+        along = ((mode, self._along(mode, lo, hi)) for mode in self.modes)
+        return [Comparison(mode, analytic, numerical, size, noise) for mode, (analytic, size) in along]
+
+    def central(self, i: int, mode: Mode) -> tuple[float, float]:
+        """The derivative along v in element i, analytic and by the central difference."""
+        step = self.rounding ** (1 / 3)
+        right, left = self.values(i, i + 1, (step, -step))
+        return self._along(mode, i, i + 1)[0], float(right - left) / (2 * step)
 
     def values(self, lo: int, hi: int, ts: Sequence[float] | np.ndarray, move: np.ndarray | None = None) -> np.ndarray:
-        """c(t) for each t and cotangent, (len(ts), cotangents); at x + move in place of x, if given."""
-        return np.stack([self._dot(difference) for difference in self._differences(lo, hi, ts, move)])
+        """c(t) for each t, (len(ts),); at x + move in place of x, if given."""
+        return np.concatenate([self._dot(rows) for rows in self._differences(lo, hi, ts, move)])
 
-    def outputs(self, lo: int, hi: int, ts: Sequence[float] | np.ndarray) -> list[np.ndarray]:
-        """f(x + t v) − f(x) for each t, (outputs,) each."""
-        return [_flat(difference) for difference in self._differences(lo, hi, ts)]
+    def outputs(self, lo: int, hi: int, ts: Sequence[float] | np.ndarray) -> np.ndarray:
+        """f(x + t v) − f(x) for each t, (len(ts), outputs)."""
+        return np.concatenate(list(self._differences(lo, hi, ts)))
 
-    def noise_along(self, lo: int, hi: int) -> np.ndarray:
-        """The rounding error of c, one number a cotangent, from values a few roundings of x apart.
+    def noise_along(self, lo: int, hi: int) -> float:
+        """The rounding error of c, from values a few roundings of x apart.
 
         They lie on one side of x, which may be a kink or a jump; on the other where these are not finite, or so far
         apart that a jump lies among them.
@@ -152,29 +192,69 @@ class Point:
         found = []
         for side in (1, -1):
             samples = self.values(lo, hi, side * distances)
-            noise = 4 * noise_of(samples) + 2 * DOUBLE * self.size_of_values
-            if (noise <= usual).all():
+            noise = float(4 * noise_of(samples)) + 2 * DOUBLE * self.size_of_values
+            if noise <= usual:
                 return noise
-            found.append(np.where(np.isfinite(noise), noise, np.inf))
-        least = np.minimum(*found)
-        return np.where(np.isfinite(least), least, usual)
+            found.append(noise if np.isfinite(noise) else np.inf)
+        return min(found) if np.isfinite(min(found)) else usual
 
-    def rule_values(self, mode: Mode) -> np.ndarray:
-        """Σ u · (f(x) as the rule of reverse mode computes it − f(x)), one number a cotangent: 0 but for rounding."""
-        return self._dot([_flat(self._reverse[mode][0]) - self.y])
+    def rule_value(self, mode: Mode) -> float:
+        """Σ u · (f(x) as the rule of reverse mode computes it − f(x)): 0 but for rounding."""
+        return float(self._dot(_flat(self._reverse[mode][0]) - self.y))
 
     def finite(self, mode: Mode) -> bool:
-        """Whether the gradients of reverse mode hold neither infinity nor NaN; True of forward mode."""
+        """Whether the gradient of reverse mode holds neither infinity nor NaN; True of forward mode."""
         return mode not in self._reverse or bool(np.isfinite(self._reverse[mode][1]).all())
 
     def not_finite(self, mode: Mode, lo: int, hi: int) -> np.ndarray:
-        """The elements in [lo, hi) where a gradient of reverse mode is infinite or NaN."""
-        _, gradients = self._reverse[mode]
-        return lo + np.flatnonzero(~np.isfinite(gradients[:, lo:hi]).all(axis=0))
+        """The elements in [lo, hi) where the gradient of reverse mode is infinite or NaN."""
+        return lo + np.flatnonzero(~np.isfinite(self._reverse[mode][1][lo:hi]))
+
+    def overflows(self, lo: int, hi: int) -> Iterator[tuple[int, float, float]]:
+        """Elements in [lo, hi) whose gradient is not finite in the caller's types only, with both their gradients."""
+        if self._narrow_gradient is not None:
+            (wide,) = (gradient for _, gradient in self._reverse.values())
+            largest = min(float(jnp.finfo(leaf.dtype).max) for leaf in self.native_x)
+            bad = ~np.isfinite(self._narrow_gradient[lo:hi]) & (np.abs(wide[lo:hi]) <= largest)
+            for i in (lo + np.flatnonzero(bad)).tolist():
+                yield i, float(self._narrow_gradient[i]), float(wide[i])
+
+    @cached_property
+    def _narrow_gradient(self) -> np.ndarray | None:
+        """The gradient in the caller's types, where these hold u."""
+        if self.subject.narrow is None or not self._reverse or np.abs(self.u).max(initial=0) > LARGEST_NARROW:
+            return None
+        return self._gradients(self.subject.narrow)[1]
 
     def exclude(self, elements: int | np.ndarray) -> None:
         """Leave elements out of v from here on."""
-        self.v[elements] = 0
+        self._direction[elements] = self.v[elements] = 0
+        self._uploaded = None
+
+    def tiers(self, lo: int, hi: int) -> Iterator[None]:
+        """Leave in v, a tier after the other, those elements of [lo, hi) that are moved by a like distance.
+
+        What one that is moved by little does would go under in the rounding of what the others do.
+        """
+        reach = self.reach[lo:hi]
+        levels = np.floor(np.log(reach.max() / np.maximum(reach, TINY)) / np.log(TIER))
+        present = np.unique(levels)
+        if len(present) == 1:
+            yield
+            return
+        self.measure_noise()
+        noise = self.noise
+        for level in present:
+            self._aim(lo, hi, levels == level)
+            self.noise = self.noise_along(lo, hi)
+            yield
+        self._aim(0, len(self.v), np.True_)
+        self.noise = noise
+
+    def _aim(self, lo: int, hi: int, kept: np.ndarray | np.bool) -> None:
+        """Let v be the direction, for the elements in [lo, hi) that are kept."""
+        self.v = np.zeros_like(self._direction)
+        self.v[lo:hi] = np.where(kept, self._direction[lo:hi], 0)
         self._uploaded = None
 
     def locate(self, element: int) -> tuple[int, tuple[int, ...]]:
@@ -183,6 +263,12 @@ class Point:
         shape = self.native_x[leaf].shape
         within_leaf = element - int(self.ends[leaf]) + self.native_x[leaf].size
         return leaf, tuple(map(int, np.unravel_index(within_leaf, shape)))
+
+    def own_step(self, i: int) -> float:
+        """The step by which v moves element i as far as it is from 0; 1 where it is 0."""
+        leaf, index = self.locate(i)
+        size = abs(float(self.native_x[leaf][index]))
+        return size / float(self.reach[i]) if size else 1.0
 
     def nudged(self, rng: np.random.Generator) -> "Point":
         """A point nearby, in general position: off the kinks that x is on."""
@@ -195,44 +281,72 @@ class Point:
 
     def _differences(
         self, lo: int, hi: int, ts: Sequence[float] | np.ndarray, move: np.ndarray | None = None
-    ) -> list[list]:
-        subject, x, y = self.subject, self._x, self._y
-        if self._uploaded is None:
-            self._uploaded = self._like_x(self.v)
-        with subject.precision.context():
-            fixed = subject.fixed[subject.precision]
-            if move is not None:
+    ) -> Iterator[np.ndarray]:
+        """Rows of f(x + t v) − f(x), (some, outputs) at a time."""
+        x, y = self._x, self._y
+        if move is not None:
+            with self.subject.precision.context():
                 x = [a + b for a, b in zip(x, self._like_x(move), strict=True)]
-                y = subject.programs.value(x, fixed)
-            return [subject.programs.difference(x, fixed, y, self._uploaded, lo, hi, float(t)) for t in ts]
+            y = self._evaluate(x)
+        at_once = ROWS if self._in_rows(y) else 1
+        for first in range(0, len(ts), at_once):
+            some = np.asarray(ts[first : first + at_once], np.float64)
+            yield _flat_rows(self._rows(x, y, lo, hi, some), len(some))
 
-    def _dot(self, outputs: list) -> np.ndarray:
-        """Σ u · outputs, one number a cotangent; what u leaves out may be anything."""
-        return np.array([np.sum(term) for term in _terms(self.u, _flat(outputs))])
+    def _evaluate(self, x: list) -> list:
+        """f(x), by the program of the differences, so that they are 0 at 0 to the last bit."""
+        with self.subject.precision.context():
+            like = out_info(self.subject.programs.value, x, self.subject.fixed[self.subject.precision])
+            zeros = [jnp.zeros(leaf.shape, leaf.dtype) for leaf in like]
+            rows = self._rows(x, zeros, 0, 0, np.zeros(1))
+            return [jnp.asarray(np.asarray(leaf)[0]) for leaf in rows]
+
+    def _in_rows(self, y: list) -> bool:
+        return self.subject.precision.jit and sum(leaf.size for leaf in y) <= MOST_OUTPUTS_IN_ROWS
+
+    def _rows(self, x: list, y: list, lo: int, hi: int, ts: np.ndarray) -> list:
+        """f(x + t v) − y, a row for each t, in leaves, those of the first len(ts) rows."""
+        programs, precision, v = self.subject.programs, self.subject.precision, self._uploaded_direction()
+        with precision.context():
+            operands = x, self.subject.fixed[precision], y, v, lo, hi
+            if self._in_rows(y):
+                return programs.differences(*operands, np.pad(ts, (0, ROWS - len(ts))), len(ts))
+            (t,) = ts
+            return [leaf[None] for leaf in programs.difference(*operands, float(t))]
+
+    def _dot(self, rows: np.ndarray) -> np.ndarray:
+        """Σ u · rows (…, outputs); what u leaves out may be anything."""
+        used = self.u != 0
+        return (rows if used.all() else np.where(used, rows, 0)) @ self.u
 
     def _gradients(self, mode: Mode) -> tuple[list, np.ndarray]:
-        """f(x) by the forward pass of the rule, and Jᵀ u, (cotangents, elements)."""
+        """f(x) by the forward pass of the rule, and Jᵀ u, (elements,)."""
         x, fixed = self._own_x[mode.precision], self.subject.fixed[mode.precision]
         with mode.precision.context():
-            y = jax.eval_shape(mode.programs.value, x, fixed) if mode.precision.jit else self._y
-            us = [[jnp.asarray(a, like.dtype) for a, like in zip(_split(u, y), y, strict=True)] for u in self.u]
-            y, gradients = mode.programs.pull(x, fixed, us)
-        return y, np.stack([_flat(gradient) for gradient in gradients])
+            y = out_info(mode.programs.value, x, fixed)
+            u = [jnp.asarray(a, like.dtype) for a, like in zip(_split(self.u, y), y, strict=True)]
+            y, gradient = mode.programs.pull(x, fixed, u)
+        return y, _flat(gradient)
 
-    def _along(self, mode: Mode, lo: int, hi: int) -> list[tuple[float, float]]:
-        """The analytic derivative and its size, for each cotangent."""
+    def _along(self, mode: Mode, lo: int, hi: int) -> tuple[float, float]:
+        """The analytic derivative and its size."""
         if mode.name == "reverse":
-            terms = _terms(self._reverse[mode][1][:, lo:hi], self.v[lo:hi])
+            terms = _products(self._reverse[mode][1][lo:hi], self.v[lo:hi])
         else:
-            terms = _terms(self.u, self._tangents(mode, lo, hi))
-        return [(float(np.sum(term)), float(np.linalg.norm(term))) for term in terms]
+            terms = _products(self.u, self._tangents(mode, lo, hi))
+        return float(np.sum(terms)), _length(terms)
 
     def _tangents(self, mode: Mode, lo: int, hi: int) -> np.ndarray:
         """J v with v in [lo, hi), (outputs,)."""
         x = self._own_x[mode.precision]
         with mode.precision.context():
-            v = [jnp.asarray(a, like.dtype) for a, like in zip(_split(self.v, x), x, strict=True)]
+            v = [jnp.asarray(a, like.dtype) for a, like in zip(self._uploaded_direction(), x, strict=True)]
             return _flat(mode.programs.push(x, self.subject.fixed[mode.precision], v, lo, hi))
+
+    def _uploaded_direction(self) -> list:
+        if self._uploaded is None:
+            self._uploaded = self._like_x(self.v)
+        return self._uploaded
 
     def _like_x(self, flat: np.ndarray) -> list:
         with self.subject.precision.context():
@@ -283,20 +397,30 @@ def _three_around(steps: np.ndarray, middle: float) -> np.ndarray:
     return steps[first : first + 3]
 
 
-def _terms(rows: np.ndarray, column: np.ndarray) -> list[np.ndarray]:
-    """Products, each row with the column; a zero takes out what it meets, NaN and infinity too."""
-    zeros = (column == 0).any() or not rows.all()
-    return [np.where((row == 0) | (column == 0), 0, row * column) if zeros else row * column for row in rows]
+def _products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a b; a zero takes out what it meets, NaN and infinity too."""
+    return a * b if a.all() and b.all() else np.where((a == 0) | (b == 0), 0, a * b)
 
 
-def _cotangents(rng: np.random.Generator, y: list) -> np.ndarray:
-    """u, each output leaf by its size; 1 for a single number, so that plain derivatives are told."""
+def _length(terms: np.ndarray) -> float:
+    """√Σ terms², whatever their size."""
+    largest = np.max(np.abs(terms), initial=0)
+    if largest == 0 or not np.isfinite(largest):
+        return float(largest)
+    return float(largest * np.linalg.norm(terms / largest))
+
+
+def _cotangent(rng: np.random.Generator, y: list) -> np.ndarray:
+    """u, the leaves of the result by their sizes, and none of it small, so that a rule that clips it shows.
+
+    For a single number it is negative: a rule that forgets it shows.
+    """
     flat = _flat(y)
     if flat.size == 1:
-        return np.isfinite(flat).astype(np.float64)[None]
-    weights = np.concatenate([np.full(leaf.size, 1 / _root_mean_square(_flat([leaf]))) for leaf in y])
-    draws = np.stack([_numbers(rng, flat.size) for _ in range(COTANGENTS)])
-    return np.where(np.isfinite(flat), draws * weights, 0)
+        return np.where(np.isfinite(flat), -2 - _numbers(rng, 1) ** 2, 0)
+    sizes = np.array([_root_mean_square(_flat([leaf])) for leaf in y])
+    weights = np.clip(8 * sizes.max(), 1, 1e6) / sizes
+    return np.where(np.isfinite(flat), _numbers(rng, flat.size) * np.repeat(weights, [leaf.size for leaf in y]), 0)
 
 
 def _numbers(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -315,15 +439,32 @@ def _direction(rng: np.random.Generator, x: list) -> np.ndarray:
 
 def _sizes(flat: np.ndarray) -> np.ndarray:
     own = np.abs(np.where(np.isfinite(flat), flat, 0))
-    # The squared mean root: a few large elements do not rule it.
-    typical = float(np.mean(np.sqrt(own)) ** 2) if own.any() else 1.0
-    return np.sqrt(np.where(own > 0, own, typical) * typical)
+    typical = _typical(own)
+    sizes = np.sqrt(own) * np.sqrt(typical)
+    return np.where(own > 0, np.maximum(sizes, 1e-4 * own), min(typical, LARGEST_AT_ZERO))
+
+
+def _typical(own: np.ndarray) -> float:
+    """The squared mean root of sizes, those that are far above three quarters of the others cut off."""
+    if not own.any():
+        return 1.0
+    largest = 100 * np.quantile(own[own > 0], 0.75)
+    return float(np.mean(np.sqrt(np.minimum(own, largest))) ** 2)
+
+
+LARGEST_AT_ZERO = 1e4
+"""What a zero is moved by at most, be the others as large as they are: in a mask they are -1e38."""
 
 
 def _root_mean_square(flat: np.ndarray) -> float:
     """1 where nothing is finite and other than 0."""
     finite = flat[np.isfinite(flat)]
-    return float(np.sqrt(np.mean(finite**2))) if finite.any() else 1.0
+    return _length(finite) / np.sqrt(len(finite)) if finite.any() else 1.0
+
+
+def _flat_rows(leaves: list, count: int) -> np.ndarray:
+    """The first rows of all leaves, side by side in float64."""
+    return np.concatenate([np.asarray(leaf, np.float64)[:count].reshape(count, -1) for leaf in leaves], axis=1)
 
 
 def _flat(leaves: list) -> np.ndarray:

@@ -20,7 +20,7 @@ class Element:
       analytic: what the derivative rule gives (in :func:`compare_gradients`, the manual formula).
       numerical: what differences of function values give; at a kink the midpoint of ``between``.
       verdict: on this element alone.
-      mode: "reverse", "forward" or "manual".
+      mode: "reverse", "forward" or "manual"; "reverse in float32" where it is wrong in the caller's type alone.
       between: at a kink, the lowest and the highest value that are accepted.
     """
 

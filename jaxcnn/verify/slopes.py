@@ -51,6 +51,21 @@ class Slopes(NamedTuple):
         """The two-sided derivative; at the edge of the function's domain the one that there is."""
         return min((self.central, self.right, self.left), key=lambda e: (not np.isfinite(e.error), e is not self[0]))
 
+    @property
+    def error_bar(self) -> float:
+        """What the best of them may be off by.
+
+        One that is beyond the error of another says that there is more to both than their errors tell; and where the
+        function has values on one side only, nothing speaks against its estimate.
+        """
+        central, bar = self.central, 4 * self.best.error
+        if not np.isfinite(central.error):
+            return SURE * bar
+        if self.bent:
+            return bar
+        apart = [(abs(central.value - side.value), 4 * (central.error + side.error)) for side in self[1:]]
+        return max(bar, *(distance for distance, allowed in apart if distance > allowed), 0.0)
+
 
 def slopes(t: np.ndarray, right: np.ndarray, left: np.ndarray, noise: float) -> Slopes:
     """Estimate the derivative of c at 0.

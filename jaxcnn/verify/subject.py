@@ -1,7 +1,9 @@
 """How a function can be evaluated: in float64 if it lets itself, compiled if it can be, and which modes it has."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -9,7 +11,7 @@ import numpy as np
 from jax import numpy as jnp
 
 from jaxcnn.verify.captured import widened
-from jaxcnn.verify.function import Arguments, Precision, Programs, coarsest_eps, programs
+from jaxcnn.verify.function import Arguments, Precision, Programs, coarsest_eps, out_info, programs
 from jaxcnn.verify.probe import DOUBLE, Mode, Subject, cast
 
 SINGLE = float(np.finfo(np.float32).eps)
@@ -23,7 +25,7 @@ NEEDS_VALUES = (
 """What a function raises that cannot be compiled, because its Python looks at values."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Candidate:
     """The function in one precision.
 
@@ -35,40 +37,47 @@ class Candidate:
     arguments: Arguments
     order: int
     precision: Precision
-    fixed: Any = field(compare=False)
+    fixed: Any
 
-    @property
+    @cached_property
     def programs(self) -> Programs:
-        """Its programs, the same for each candidate that is like it."""
-        return programs(self.f, self.arguments.structure, self.order, self.precision.jit)
+        """Its programs."""
+        with self.precision.context():
+            return programs(self.f, self.arguments.structure, self.order, self.precision, (self.x, self.fixed))
 
-    @property
+    @cached_property
     def x(self) -> list:
         """The floating leaves as the function gets them."""
         return cast(self.precision, self.arguments.floating)
 
+    @cached_property
+    def y(self) -> list:
+        """What has the shapes and types of its result."""
+        with self.precision.context():
+            return out_info(self.programs.value, self.x, self.fixed)
+
     def rounding_of_value(self) -> float:
         """The coarsest rounding in the program of f, which it has if this returns."""
+        y = self.y
+        if not self.precision.jit:
+            return max(SINGLE, *map(_eps, y))
         with self.precision.context():
-            if not self.precision.jit:
-                return max(SINGLE, *(_eps(leaf) for leaf in self.programs.value(self.x, self.fixed)))
             return max(DOUBLE, coarsest_eps(self.programs.value.trace(self.x, self.fixed).jaxpr))
 
     def rounding_of(self, mode: str) -> float:
         """The coarsest rounding in a mode's program, which it has if this returns."""
-        x = self.x
+        x, y = self.x, self.y
         with self.precision.context():
             if mode == "forward":
                 program, operands = self.programs.push, (x, self.fixed, x, 0, 0)
             else:
-                y = self.programs.value(x, self.fixed)
-                program, operands = self.programs.pull, (x, self.fixed, [[jnp.zeros_like(leaf) for leaf in y]])
+                u = [jnp.zeros(leaf.shape, leaf.dtype) for leaf in y]
+                program, operands = self.programs.pull, (x, self.fixed, u)
             if not self.precision.jit:
                 program(*operands)
                 return SINGLE
-            traced = program.trace(*operands)
-            traced.lower()  # forward mode of a custom_vjp is refused here only
-            return max(DOUBLE, coarsest_eps(traced.jaxpr))
+            program.prepare(*operands)  # forward mode of a custom_vjp is refused here only
+            return max(DOUBLE, coarsest_eps(program.trace(*operands).jaxpr))
 
 
 def prepare(
@@ -104,15 +113,29 @@ def prepare(
     notes += [f"{name} mode is not there to be checked: {in_a_line(error)}" for name, error in missing.items()]
     fixed = {mode.precision: (chosen if mode.precision.wide == chosen.precision.wide else own).fixed for mode in found}
     fixed[chosen.precision] = chosen.fixed
-    return Subject(chosen.programs, chosen.precision, fixed, tuple(found), eps), notes
+    narrow = _narrow(own) if chosen.precision == Precision(wide=True, jit=True) and order == 1 else None
+    if narrow is not None:
+        fixed[narrow.precision] = own.fixed
+    return Subject(chosen.programs, chosen.precision, fixed, tuple(found), narrow, eps), notes
+
+
+def _narrow(own: Candidate) -> Mode | None:
+    """Reverse mode in the caller's types, where these are narrower than float64 and it has it."""
+    eps = max(map(_eps, own.arguments.floating))
+    if eps > DOUBLE:
+        with suppress(Exception):  # that f has no reverse mode is told elsewhere
+            own.rounding_of("reverse")
+            return Mode("reverse", own.programs, own.precision, eps)
+    return None
 
 
 def _choose(f, arguments, order, u) -> tuple[Candidate, float, Exception | None]:
     """The best candidate that can be evaluated, the rounding of its program, and why it is not float64 if it is not."""
-    wide, refusal = _try(f, arguments, order, u, wide=True)
-    if wide is None or wide[1] > DOUBLE:
-        copy = widened(f)
-        finer = _try(copy, arguments, order, u, wide=True)[0] if copy else None
+    copy = widened(f)
+    wide, refusal = (None, None) if copy and copy.needed else _try(f, arguments, order, u, wide=True)
+    if copy and (wide is None or wide[1] > DOUBLE):
+        finer, error = _try(copy.f, arguments, order, u, wide=True)
+        refusal = refusal or error
         if finer is not None and (wide is None or finer[1] < wide[1]):
             wide = finer
     if wide is not None:
@@ -142,9 +165,8 @@ def _candidate(f, arguments: Arguments, order: int, u, precision: Precision) -> 
     first = Candidate(f, arguments, 1, precision, _fixed(arguments, precision))
     if order == 1:
         return first
-    x = first.x
+    y = first.y
     with precision.context():
-        y = first.programs.value(x, first.fixed)
         ends = np.cumsum([leaf.size for leaf in y])[:-1]
         parts = zip(np.split(u, ends), y, strict=True)
         cotangent = [jnp.asarray(part.reshape(leaf.shape), leaf.dtype) for part, leaf in parts]

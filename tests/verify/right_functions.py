@@ -42,6 +42,15 @@ def off_zero(rng, shape):
     return positive(rng, shape) * np.float32(rng.choice([-1, 1], shape))
 
 
+def mask(rng, shape):
+    """0 and what a masked logit is lowered by."""
+    return np.float32(np.where(rng.random(shape) < 0.5, 0, rng.choice([-1e4, -1e9, np.finfo(np.float32).min])))
+
+
+def probabilities(rng, shape):
+    return np.float32(10 ** rng.uniform(-30, 0, shape))
+
+
 def spread(rng, shape):
     """Well-conditioned: a random matrix near a multiple of the identity, by a random magnitude."""
     near = rng.normal(size=shape) / 4 + 3 * np.eye(*shape[-2:])
@@ -90,7 +99,7 @@ SMOOTH = {
     "lgamma": (jsp.special.gammaln, positive),
     "digamma": (jsp.special.digamma, positive),
     "log_ndtr": (jsp.special.log_ndtr, moderate),
-    "entropy": (jsp.special.entr, positive),
+    "entropy": (jsp.special.entr, positive, probabilities),
     "bessel": (jsp.special.i0e, moderate),
     "identity": (lambda x: x, anything),
     "constant": (lambda x: jnp.ones_like(x) * 2.5, anything),
@@ -208,6 +217,7 @@ def _pooled(x):
 INTERP = np.float32([0, 1, -1, 2, 2, 0.5, -3])
 CAPTURED = np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32)
 INDEX = np.array([3, 0, 0, 2], np.int32)
+INDEX_64 = np.array([3, 0, 0, 2])
 LAST = [((7,),), ((5, 3),), ((1, 1),), ((2, 3, 5),), ((33, 65),), ((1, 9),)]
 ROWS = [((4, 4),), ((5, 3),), ((6, 5),), ((17, 40),)]
 SQUARE = [((1, 1),), ((3, 3),), ((4, 4),), ((6, 6),)]
@@ -247,6 +257,7 @@ SHAPED_SMOOTH = {
     "svd values": (lambda a: jnp.linalg.svd(a, compute_uv=False), distinct, [((4, 3),), ((3, 3),)]),
     "qr": (lambda a: jnp.linalg.qr(a)[1], spread, SQUARE),
     "expm": (jsp.linalg.expm, inside, SQUARE),
+    "masked softmax": (lambda x: jax.nn.softmax(jnp.cos(x) + x), mask, ROWS),
     "attention": (_attention, normal, [((3, 4), (5, 4), (5, 2))]),
     "spectrum": (_spectrum, anything, LAST),
     "fft": (lambda x: (jnp.real(jnp.fft.fft(x)), jnp.imag(jnp.fft.fft(x))), anything, LAST),
@@ -263,6 +274,7 @@ SHAPED_SMOOTH = {
     "custom_jvp": (_swish, moderate, LAST),
     "captured": (lambda x: jnp.tanh(x @ CAPTURED), anything, [((4, 4),), ((33, 4),)]),
     "gather": (lambda x: x[np.array([3, 0, 0, 2])] ** 2, anything, ROWS),
+    "gather of 64 bits": (lambda x: x[INDEX_64] ** 2, anything, ROWS),
     "gather of captured": (lambda x: x[INDEX] ** 2, anything, ROWS),
     "scatter": (lambda x, y: jnp.sin(x).at[INDEX].add(y), moderate, [((6, 2), (4, 2))]),
     "segment_sum": (lambda x: jax.ops.segment_sum(x * x, INDEX, 4), anything, FOUR),

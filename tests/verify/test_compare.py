@@ -75,8 +75,22 @@ def test_closed_forms_of_a_convolution():
         (lambda g, x, w: g, TypeError, "expected 2 gradients, of x, weights, found 1"),
         (lambda g, x, w: (g, g), ValueError, r"gradient of x of shape \(2, 3\), found \(2, 4\)"),
         (lambda g, x, w: (x, w, w), TypeError, "expected 2 gradients, of x, weights, found 3"),
+        (lambda g, x, w: (None, None), TypeError, "manual: expected a gradient of x, weights, found None"),
+        (lambda g, x, w: 1 / 0, ValueError, "manual cannot be evaluated: ZeroDivisionError"),
+        (3, TypeError, "manual: expected a function, found int"),
     ],
 )
 def test_formulas_that_do_not_fit(manual, error, match):
     with pytest.raises(error, match=match):
         compare_gradients(manual, dense, X, W)
+
+
+def test_functions_that_cannot_be_compared():
+    with pytest.raises(TypeError, match="f: expected a function, found int"):
+        compare_gradients(lambda g, x: g, 3, X)
+    with pytest.raises(ValueError, match="f cannot be evaluated: ZeroDivisionError"):
+        compare_gradients(lambda g, x: g, lambda x: 1 / 0, X)
+    with pytest.raises(TypeError, match="x is complex64"):
+        compare_gradients(lambda g, x: g, lambda x: x, X.astype(jnp.complex64))
+    with pytest.raises(TypeError, match="expected an array for the gradient of x, found 'text'"):
+        compare_gradients(lambda x: "text", lambda x: x * x, 2.0)
