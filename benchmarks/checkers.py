@@ -2,10 +2,11 @@
 
     python benchmarks/checkers.py [--json FILE]          (needs the extra: pip install '.[bench]')
 
-A convolution of 4×14×14×8 with 3×3×8→16, padding "SAME": jaxcnn's check_gradients, jax.test_util.check_grads and
-PyTorch's gradcheck, in full and in fast mode, forward and reverse mode where a checker knows both. "once compiled" is
-a further call with the same function, "a new function" one that JAX has not seen yet, as each test of a suite is. All
-are sampled in turn in one process; PyTorch's full mode, which takes half a minute, beside jaxcnn in turns of its own.
+A jitted convolution of 4×14×14×8 with 3×3×8→16, padding "SAME": jaxcnn's check_gradients, jax.test_util.check_grads
+and PyTorch's gradcheck, in full and in fast mode, forward and reverse mode where a checker knows both. Programs are
+compiled already, but for "a new function", one that JAX has not seen yet, as each test of a suite is. "not jitted" is
+traced anew each time, so that what its Python reads may change. All are sampled in turn in one process; PyTorch's full
+mode, which takes half a minute, beside jaxcnn in turns of its own.
 
 Before anything is timed, each must find the right gradient right, and one whose kernel gradient is doubled wrong. In
 float32 check_grads calls the right one wrong now and then: it is timed with tolerances that let it go on.
@@ -13,12 +14,13 @@ float32 check_grads calls the right one wrong now and then: it is timed with tol
 
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Annotated, Any
 
 import jax
 import numpy as np
-import torch
+import torch.nn.grad
 import tyro
 from jax import lax
 from jax import numpy as jnp
@@ -30,6 +32,7 @@ from jaxcnn.verify import check_gradients
 
 SHAPES = (4, 14, 14, 8), (3, 3, 8, 16)
 SMALL = (1, 4, 4, 2), (3, 3, 2, 2)
+NUMBERS = count()
 
 
 def main(
@@ -72,20 +75,25 @@ def checkers(arrays: dict[str, tuple]) -> dict[str, Callable]:
         "check_grads, float32": partial(jax_check, convolution, short, **loose),
         "jaxcnn, float32": partial(jaxcnn_check, convolution, short),
         "jaxcnn, reverse only, float32": partial(jaxcnn_check, convolution, short, modes=["reverse"]),
-        "jaxcnn, a new function, float32": lambda: jaxcnn_check(new_function(), short),
+        "jaxcnn, not jitted, float32": partial(jaxcnn_check, not_jitted, short),
+        "jaxcnn, a new function, float32": lambda: jaxcnn_check(jax.jit(new_function()), short),
         "check_grads, order 2, float64": partial(in_float64, jax_check, convolution, wide, order=2),
         "jaxcnn, order 2, float64": partial(in_float64, jaxcnn_check, convolution, wide, order=2),
     }
 
 
-def convolution(x, kernel):
-    """NHWC and HWIO."""
+def not_jitted(x, kernel):
+    """A convolution of NHWC and HWIO."""
     return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
+convolution = jax.jit(not_jitted)
+
+
 def new_function() -> Callable:
-    """The same, as JAX has not seen it."""
-    return lambda x, kernel: convolution(x, kernel)
+    """Another, that has no program yet: its text has a number of its own."""
+    number = next(NUMBERS)
+    return lambda x, kernel: not_jitted(x, kernel) + number
 
 
 @jax.custom_vjp

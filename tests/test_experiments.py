@@ -26,7 +26,8 @@ def test_all_are_here():
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_it_prints_its_table(name, capsys):
     module = runpy.run_path(str(ROOT / "experiments" / f"{name}.py"))
-    for networks in (module.get("CONVOLUTIONAL", {}), module.get("DENSE", {})):
+    for table in ("CONVOLUTIONAL", "DENSE", "WRONG", "RIGHT"):
+        networks = module.get(table, {})
         for late in list(networks)[1:]:
             del networks[late]
     module["main"](**EXPERIMENTS[name])

@@ -3,51 +3,34 @@
 In ``lambda kernel: conv2d(images, kernel)`` the images are float32 whatever the kernel is. A copy of the function
 is made whose closure, default arguments and global names hold float64 arrays instead, and so do the functions of the
 same module that it calls; the original stays as it is.
-
-Its NumPy arrays of 64 bits are copied, too. JAX remembers as what type it has seen such an array, for as long as a
-program holds it, whether 64-bit types are on or not: the caller's own would stay an int64 in their float32 programs.
 """
 
 import contextlib
 import functools
 import types
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 from jax import numpy as jnp
 
-from jaxcnn.verify.function import wide_types
-
-SEPARATE = frozenset(map(np.dtype, ("int64", "uint64", "float64", "complex128")))
-"""Types of NumPy arrays that are others where 64-bit types are off."""
+from jaxcnn.verify.program import wide_types
 
 
-class Copy(NamedTuple):
-    """A function with copies of what it captured.
-
-    Attributes:
-      needed: it must not be evaluated with 64-bit types otherwise.
-    """
-
-    f: Callable
-    needed: bool
-
-
-def widened(f: Callable) -> Copy | None:
+def widened(f: Callable) -> Callable | None:
     """f with its captured floating point arrays in float64; None where it has none, or none can be seen."""
     copies = _Copies()
     with wide_types():
         copy = copies.of(f)
-    return Copy(copy, copies.separated) if copies.widened or copies.separated else None
+    return copy if copies.widened else None
 
 
 class _Copies:
     """Copies of functions and arrays, each made once, so that functions may refer to each other."""
 
     def __init__(self):
-        self.widened = self.separated = False
+        self.widened = False
         self._made: dict[int, Any] = {}
 
     def of(self, value: Any) -> Any:
@@ -89,10 +72,9 @@ class _Copies:
         return {name: self.of(value) for name, value in values.items()}
 
     def _leaf(self, leaf: Any) -> Any:
-        if isinstance(leaf, np.ndarray) and leaf.dtype in SEPARATE:
-            self.separated = True
-            return leaf.copy()
         if isinstance(leaf, jax.Array | np.ndarray) and jnp.issubdtype(leaf.dtype, jnp.floating):
+            if leaf.dtype == np.float64:
+                return leaf
             self.widened = True
             return jnp.asarray(np.asarray(leaf, np.float64)) if isinstance(leaf, jax.Array) else leaf.astype(np.float64)
         return leaf

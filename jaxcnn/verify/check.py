@@ -8,11 +8,12 @@ import jax
 import numpy as np
 from jax import numpy as jnp
 
-from jaxcnn.verify.function import Arguments, Which, flat_function, is_whole, take_apart
+from jaxcnn.verify.arguments import Arguments, Which, is_whole, take_apart
 from jaxcnn.verify.judge import Judgement, judge_leaf, judge_smooth
-from jaxcnn.verify.probe import DOUBLE, Mode, Point, Subject
+from jaxcnn.verify.probe import Point
+from jaxcnn.verify.program import flat_function
 from jaxcnn.verify.report import Element, GradientReport, LeafEntry
-from jaxcnn.verify.subject import in_a_line, prepare
+from jaxcnn.verify.subject import DOUBLE, Mode, Subject, in_a_line, prepare
 
 MODES = ("reverse", "forward")
 

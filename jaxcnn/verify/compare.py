@@ -9,8 +9,8 @@ import jax
 import numpy as np
 from jax import numpy as jnp
 
+from jaxcnn.verify.arguments import Which, parameter, positions, take_apart
 from jaxcnn.verify.check import check_gradients
-from jaxcnn.verify.function import Which, parameter, positions, take_apart
 from jaxcnn.verify.report import GradientReport, LeafEntry
 from jaxcnn.verify.subject import in_a_line
 

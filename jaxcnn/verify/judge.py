@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxcnn.verify.kinks import Kink
-from jaxcnn.verify.probe import TINY, Comparison, Point, deep_grid, fine_steps, finest_steps, grid, quick_steps
+from jaxcnn.verify.probe import TINY, Comparison, Point
 from jaxcnn.verify.report import Element
+from jaxcnn.verify.steps import deep_grid, fine_steps, finest_steps, grid, quick_steps
 
 RELATIVE = 1e-5
 """Relative error that one element may have: ill-conditioned rules stay below, an error of 0.1 % is far above."""

@@ -20,8 +20,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxcnn.verify.probe import Comparison, Point, grid
+from jaxcnn.verify.probe import Comparison, Point
 from jaxcnn.verify.slopes import RATIO, SURE, noise_of
+from jaxcnn.verify.steps import grid
 
 TIES_BROKEN = 8
 """Ways in which ties are broken; in the first two by the order of the elements, as sorting does."""
@@ -84,17 +85,19 @@ class Kink:
     def _neighbours(self) -> tuple[float, np.ndarray]:
         """A step, and the derivatives at points nearby, (points,).
 
-        The others are moved by ± distance, so that this element is within an eighth of that of none it was tied with.
+        The others are moved by ± distance, if need be that of this element, which so is within an eighth of that of none
+        that it was tied with.
         """
         point, i = self.point, self.i
         rng = np.random.default_rng(i)
         distance = point.rounding**0.4
         step = distance / 8
+        reach = np.maximum(point.reach, np.minimum(point.reach[i], 1e3 * point.reach))
         before = np.arange(len(point.v)) < i
         found = []
         for number in range(TIES_BROKEN):
             up = rng.random(len(point.v)) < 0.5 if number > 1 else before if number else ~before
-            move = np.where(up, distance, -distance) * point.reach
+            move = np.where(up, distance, -distance) * reach
             move[i] = 0
             right, left = point.values(i, i + 1, (step, -step), move)
             found.append((right - left) / (2 * step))

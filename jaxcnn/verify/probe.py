@@ -9,15 +9,17 @@ The function runs in JAX, on its device; sums over its results are NumPy's, in f
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jax import numpy as jnp
 
-from jaxcnn.verify.function import Precision, Programs, out_info
-from jaxcnn.verify.slopes import RATIO, Slopes, noise_of, slopes
+from jaxcnn.verify.draws import cotangent, direction
+from jaxcnn.verify.leaves import cast, flat, flat_rows, length, products, split
+from jaxcnn.verify.program import out_info
+from jaxcnn.verify.slopes import Slopes, noise_of, slopes
+from jaxcnn.verify.subject import DOUBLE, Mode, Subject
 
 ROWS = 8
 """Values that one call computes, if they have few outputs: a call costs as much as a small function."""
@@ -26,41 +28,8 @@ LARGEST_NARROW = 1e4
 """What float16 holds, and float32 several times over."""
 TIER = 1e4
 """Ratio of distances that are not alike."""
-DOUBLE = float(np.finfo(np.float64).eps)
 TINY = 1e-300
 """Added to what is divided by."""
-
-
-@dataclass(frozen=True)
-class Mode:
-    """One way of differentiating, and the precision that its rules work in.
-
-    Attributes:
-      name: "reverse" or "forward".
-      eps: the rounding that its results may have.
-    """
-
-    name: str
-    programs: Programs
-    precision: Precision
-    eps: float
-
-
-class Subject(NamedTuple):
-    """What is checked, and how it is evaluated.
-
-    Attributes:
-      fixed: at each of the precisions, what is held fixed.
-      narrow: reverse mode in the caller's types, if values are taken in wider ones.
-      eps: the coarsest rounding in the program of f.
-    """
-
-    programs: Programs
-    precision: Precision
-    fixed: dict[Precision, Any]
-    modes: tuple[Mode, ...]
-    narrow: Mode | None
-    eps: float
 
 
 class Comparison(NamedTuple):
@@ -113,17 +82,17 @@ class Point:
         self.native_x = x
         self.ends = np.cumsum([leaf.size for leaf in x])
         self._x = cast(subject.precision, x)
-        self._direction = _direction(rng, x)
+        self._direction = direction(rng, x)
         self.v = self._direction.copy()
         self.reach = np.abs(self.v)
         self._uploaded = None
         self._y = self._evaluate(self._x)
-        self.y = _flat(self._y)
-        self.u = _cotangent(rng, self._y)
+        self.y = flat(self._y)
+        self.u = cotangent(rng, self._y)
         self.unit = float(self.u[0]) if self.y.size == 1 else 1.0
         self._own_x = {precision: cast(precision, x) for precision in subject.fixed}
         self._reverse = {mode: self._gradients(mode) for mode in subject.modes if mode.name == "reverse"}
-        self.size_of_values = _length(_products(self.u, self.y))
+        self.size_of_values = length(products(self.u, self.y))
         self.modes = self._modes_to_compare()
         self._measured = False
         self.noise, self.rounding = 2 * DOUBLE * self.size_of_values, DOUBLE
@@ -200,7 +169,7 @@ class Point:
 
     def rule_value(self, mode: Mode) -> float:
         """Σ u · (f(x) as the rule of reverse mode computes it − f(x)): 0 but for rounding."""
-        return float(self._dot(_flat(self._reverse[mode][0]) - self.y))
+        return float(self._dot(flat(self._reverse[mode][0]) - self.y))
 
     def finite(self, mode: Mode) -> bool:
         """Whether the gradient of reverse mode holds neither infinity nor NaN; True of forward mode."""
@@ -272,7 +241,7 @@ class Point:
 
     def nudged(self, rng: np.random.Generator) -> "Point":
         """A point nearby, in general position: off the kinks that x is on."""
-        moves = self._like_x(_direction(rng, self.native_x))
+        moves = self._like_x(direction(rng, self.native_x))
         x = [a + (np.asarray(m) / 64).astype(a.dtype) for a, m in zip(self.native_x, moves, strict=True)]
         point = Point(self.subject, x, rng)
         for mode in point._reverse:
@@ -291,7 +260,7 @@ class Point:
         at_once = ROWS if self._in_rows(y) else 1
         for first in range(0, len(ts), at_once):
             some = np.asarray(ts[first : first + at_once], np.float64)
-            yield _flat_rows(self._rows(x, y, lo, hi, some), len(some))
+            yield flat_rows(self._rows(x, y, lo, hi, some), len(some))
 
     def _evaluate(self, x: list) -> list:
         """f(x), by the program of the differences, so that they are 0 at 0 to the last bit."""
@@ -324,24 +293,24 @@ class Point:
         x, fixed = self._own_x[mode.precision], self.subject.fixed[mode.precision]
         with mode.precision.context():
             y = out_info(mode.programs.value, x, fixed)
-            u = [jnp.asarray(a, like.dtype) for a, like in zip(_split(self.u, y), y, strict=True)]
+            u = [jnp.asarray(a, like.dtype) for a, like in zip(split(self.u, y), y, strict=True)]
             y, gradient = mode.programs.pull(x, fixed, u)
-        return y, _flat(gradient)
+        return y, flat(gradient)
 
     def _along(self, mode: Mode, lo: int, hi: int) -> tuple[float, float]:
         """The analytic derivative and its size."""
         if mode.name == "reverse":
-            terms = _products(self._reverse[mode][1][lo:hi], self.v[lo:hi])
+            terms = products(self._reverse[mode][1][lo:hi], self.v[lo:hi])
         else:
-            terms = _products(self.u, self._tangents(mode, lo, hi))
-        return float(np.sum(terms)), _length(terms)
+            terms = products(self.u, self._tangents(mode, lo, hi))
+        return float(np.sum(terms)), length(terms)
 
     def _tangents(self, mode: Mode, lo: int, hi: int) -> np.ndarray:
         """J v with v in [lo, hi), (outputs,)."""
         x = self._own_x[mode.precision]
         with mode.precision.context():
             v = [jnp.asarray(a, like.dtype) for a, like in zip(self._uploaded_direction(), x, strict=True)]
-            return _flat(mode.programs.push(x, self.subject.fixed[mode.precision], v, lo, hi))
+            return flat(mode.programs.push(x, self.subject.fixed[mode.precision], v, lo, hi))
 
     def _uploaded_direction(self) -> list:
         if self._uploaded is None:
@@ -350,130 +319,4 @@ class Point:
 
     def _like_x(self, flat: np.ndarray) -> list:
         with self.subject.precision.context():
-            return [jnp.asarray(a, like.dtype) for a, like in zip(_split(flat, self._x), self._x, strict=True)]
-
-
-def grid(rounding: float) -> np.ndarray:
-    """Steps from 2 down, relative to x, to where rounding is nearly all that is left of a smooth function."""
-    return _steps_down_to(rounding**0.6)
-
-
-def deep_grid(rounding: float) -> np.ndarray:
-    """Steps down to the spacing of floating point numbers, for what changes over much smaller distances than x."""
-    return _steps_down_to(rounding)
-
-
-def quick_steps(rounding: float) -> np.ndarray:
-    """Three of them, around the best one for a smooth function, ε^(1/5)."""
-    return _three_around(grid(rounding), rounding**0.2)
-
-
-def fine_steps(rounding: float) -> np.ndarray:
-    """Three small ones, which leave most kinks nearby outside."""
-    return _three_around(grid(rounding), rounding**0.4)
-
-
-def finest_steps(rounding: float) -> np.ndarray:
-    """Three still smaller ones."""
-    return _three_around(deep_grid(rounding), rounding**0.65)
-
-
-def cast(precision: Precision, leaves: list) -> list:
-    """The leaves as the function gets them."""
-    if not precision.wide:
-        return leaves
-    with precision.context():
-        return [jnp.asarray(np.asarray(leaf, np.float64)) for leaf in leaves]
-
-
-def _steps_down_to(smallest: float) -> np.ndarray:
-    count = int(np.ceil(np.log(2 / smallest) / np.log(RATIO)))
-    return 2 * RATIO ** -np.arange(max(count, 4), dtype=np.float64)
-
-
-def _three_around(steps: np.ndarray, middle: float) -> np.ndarray:
-    nearest = int(np.argmin(np.abs(np.log(steps / middle))))
-    first = min(max(nearest - 1, 0), len(steps) - 3)
-    return steps[first : first + 3]
-
-
-def _products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a b; a zero takes out what it meets, NaN and infinity too."""
-    return a * b if a.all() and b.all() else np.where((a == 0) | (b == 0), 0, a * b)
-
-
-def _length(terms: np.ndarray) -> float:
-    """√Σ terms², whatever their size."""
-    largest = np.max(np.abs(terms), initial=0)
-    if largest == 0 or not np.isfinite(largest):
-        return float(largest)
-    return float(largest * np.linalg.norm(terms / largest))
-
-
-def _cotangent(rng: np.random.Generator, y: list) -> np.ndarray:
-    """u, the leaves of the result by their sizes, and none of it small, so that a rule that clips it shows.
-
-    For a single number it is negative: a rule that forgets it shows.
-    """
-    flat = _flat(y)
-    if flat.size == 1:
-        return np.where(np.isfinite(flat), -2 - _numbers(rng, 1) ** 2, 0)
-    sizes = np.array([_root_mean_square(_flat([leaf])) for leaf in y])
-    weights = np.clip(8 * sizes.max(), 1, 1e6) / sizes
-    return np.where(np.isfinite(flat), _numbers(rng, flat.size) * np.repeat(weights, [leaf.size for leaf in y]), 0)
-
-
-def _numbers(rng: np.random.Generator, count: int) -> np.ndarray:
-    """± numbers from ½ to 1½."""
-    numbers = rng.uniform(-1, 1, count)
-    return numbers + np.copysign(0.5, numbers)
-
-
-def _direction(rng: np.random.Generator, x: list) -> np.ndarray:
-    """v: each element by the geometric mean of its own size and a typical one of its leaf.
-
-    So it is no larger than is good for small elements of a function such as the logarithm, and yet moves them all.
-    """
-    return np.concatenate([_sizes(_flat([leaf])) * _numbers(rng, leaf.size) for leaf in x])
-
-
-def _sizes(flat: np.ndarray) -> np.ndarray:
-    own = np.abs(np.where(np.isfinite(flat), flat, 0))
-    typical = _typical(own)
-    sizes = np.sqrt(own) * np.sqrt(typical)
-    return np.where(own > 0, np.maximum(sizes, 1e-4 * own), min(typical, LARGEST_AT_ZERO))
-
-
-def _typical(own: np.ndarray) -> float:
-    """The squared mean root of sizes, those that are far above three quarters of the others cut off."""
-    if not own.any():
-        return 1.0
-    largest = 100 * np.quantile(own[own > 0], 0.75)
-    return float(np.mean(np.sqrt(np.minimum(own, largest))) ** 2)
-
-
-LARGEST_AT_ZERO = 1e4
-"""What a zero is moved by at most, be the others as large as they are: in a mask they are -1e38."""
-
-
-def _root_mean_square(flat: np.ndarray) -> float:
-    """1 where nothing is finite and other than 0."""
-    finite = flat[np.isfinite(flat)]
-    return _length(finite) / np.sqrt(len(finite)) if finite.any() else 1.0
-
-
-def _flat_rows(leaves: list, count: int) -> np.ndarray:
-    """The first rows of all leaves, side by side in float64."""
-    return np.concatenate([np.asarray(leaf, np.float64)[:count].reshape(count, -1) for leaf in leaves], axis=1)
-
-
-def _flat(leaves: list) -> np.ndarray:
-    """All elements in one float64 vector, without a copy where one leaf is one already."""
-    parts = [np.asarray(leaf, np.float64).reshape(-1) for leaf in leaves]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def _split(flat: np.ndarray, like: list) -> list[np.ndarray]:
-    """The vector's parts in the shapes of the leaves."""
-    ends = np.cumsum([leaf.size for leaf in like])[:-1]
-    return [part.reshape(leaf.shape) for part, leaf in zip(np.split(flat, ends), like, strict=True)]
+            return [jnp.asarray(a, like.dtype) for a, like in zip(split(flat, self._x), self._x, strict=True)]

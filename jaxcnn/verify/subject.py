@@ -4,16 +4,18 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax import numpy as jnp
 
+from jaxcnn.verify.arguments import Arguments
 from jaxcnn.verify.captured import widened
-from jaxcnn.verify.function import Arguments, Precision, Programs, coarsest_eps, out_info, programs
-from jaxcnn.verify.probe import DOUBLE, Mode, Subject, cast
+from jaxcnn.verify.leaves import cast
+from jaxcnn.verify.program import Precision, Programs, coarsest_eps, out_info, programs
 
+DOUBLE = float(np.finfo(np.float64).eps)
 SINGLE = float(np.finfo(np.float32).eps)
 
 NEEDS_VALUES = (
@@ -23,6 +25,38 @@ NEEDS_VALUES = (
     jax.errors.NonConcreteBooleanIndexError,
 )
 """What a function raises that cannot be compiled, because its Python looks at values."""
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One way of differentiating, and the precision that its rules work in.
+
+    Attributes:
+      name: "reverse" or "forward".
+      eps: the rounding that its results may have.
+    """
+
+    name: str
+    programs: Programs
+    precision: Precision
+    eps: float
+
+
+class Subject(NamedTuple):
+    """What is checked, and how it is evaluated.
+
+    Attributes:
+      fixed: at each of the precisions, what is held fixed.
+      narrow: reverse mode in the caller's types, if values are taken in wider ones.
+      eps: the coarsest rounding in the program of f.
+    """
+
+    programs: Programs
+    precision: Precision
+    fixed: dict[Precision, Any]
+    modes: tuple[Mode, ...]
+    narrow: Mode | None
+    eps: float
 
 
 @dataclass(eq=False)
@@ -55,6 +89,15 @@ class Candidate:
         """What has the shapes and types of its result."""
         with self.precision.context():
             return out_info(self.programs.value, self.x, self.fixed)
+
+    def trace(self) -> None:
+        """Trace its programs, so that the NumPy arrays that it captured have the types that they have for the caller.
+
+        As what type JAX has seen such an array it remembers, for as long as a program holds it, whether 64-bit types
+        are on or not: traced with them first, an int64 stays one, and the caller's own call fails.
+        """
+        u = [jnp.zeros(leaf.shape, leaf.dtype) for leaf in self.y]
+        self.programs.pull.trace(self.x, self.fixed, u)
 
     def rounding_of_value(self) -> float:
         """The coarsest rounding in the program of f, which it has if this returns."""
@@ -92,9 +135,13 @@ def prepare(
     Raises:
       ValueError: f cannot be differentiated in a mode that was asked for, or in none at all.
     """
+    own = _candidate(f, arguments, order, u, Precision(wide=False, jit=True))
+    with suppress(Exception):  # what is wrong with f is told below
+        own.trace()
     chosen, eps, refusal = _choose(f, arguments, order, u)
     notes = [f"not evaluated in float64: {in_a_line(refusal)}"] if refusal else []
-    own = _candidate(f, arguments, order, u, chosen.precision._replace(wide=False))
+    if not chosen.precision.jit:
+        own = _candidate(f, arguments, order, u, Precision(wide=False, jit=False))
     found: list[Mode] = []
     missing: dict[str, Exception] = {}
     for name in modes or ("reverse", "forward"):
@@ -131,11 +178,10 @@ def _narrow(own: Candidate) -> Mode | None:
 
 def _choose(f, arguments, order, u) -> tuple[Candidate, float, Exception | None]:
     """The best candidate that can be evaluated, the rounding of its program, and why it is not float64 if it is not."""
-    copy = widened(f)
-    wide, refusal = (None, None) if copy and copy.needed else _try(f, arguments, order, u, wide=True)
-    if copy and (wide is None or wide[1] > DOUBLE):
-        finer, error = _try(copy.f, arguments, order, u, wide=True)
-        refusal = refusal or error
+    wide, refusal = _try(f, arguments, order, u, wide=True)
+    if wide is None or wide[1] > DOUBLE:
+        copy = widened(f)
+        finer = _try(copy, arguments, order, u, wide=True)[0] if copy else None
         if finer is not None and (wide is None or finer[1] < wide[1]):
             wide = finer
     if wide is not None:
@@ -158,7 +204,7 @@ def _try(f, arguments, order, u, *, wide: bool) -> tuple[tuple[Candidate, float]
             return (candidate, candidate.rounding_of_value()), None
         except Exception as error:  # whatever f raises: the caller raises it again if no way is left
             refusal = error
-    return None, refusal
+    return None, _let_go(refusal)
 
 
 def _candidate(f, arguments: Arguments, order: int, u, precision: Precision) -> Candidate:
@@ -185,18 +231,32 @@ def _fixed(arguments: Arguments, precision: Precision) -> list:
 
 def _mode(name: str, chosen: Candidate, own: Candidate, eps: float) -> tuple[Mode | None, Exception | None]:
     """A mode in the precision of the values, or else in the caller's own, and why it is not in the first."""
-    error = None
+    error: Exception | None = None
     eager = [replace(c, precision=c.precision._replace(jit=False)) for c in (chosen, own)]
-    for candidate in (chosen, eager[0], own, eager[1]):  # a rule may look at values where f does not
+    for candidate in (chosen, eager[0], own, eager[1]):
+        if error is not None and not candidate.precision.jit and not isinstance(error, NEEDS_VALUES):
+            continue  # only a rule that looks at values needs to be run as it stands
         try:
             coarse = candidate.rounding_of(name)
         except Exception as refusal:  # the reason that the report gives
-            error = error or refusal
+            error = error or _let_go(refusal)
             continue
         # A rule may round to float32, and as coarsely as f does; coarser rounding is an error that is to be found.
         least = DOUBLE if candidate.precision.wide else max(map(_eps, candidate.arguments.floating))
         return Mode(name, candidate.programs, candidate.precision, max(min(coarse, SINGLE), least, eps)), error
     return None, error
+
+
+def _let_go(error: Exception | None) -> Exception | None:
+    """What was raised, without the frames that it was raised in.
+
+    They hold programs, and are held by what they hold until Python looks for such rings; see :meth:`Candidate.trace`.
+    """
+    cause = error
+    while cause is not None:
+        cause.__traceback__ = None
+        cause = cause.__cause__ or cause.__context__
+    return error
 
 
 def _eps(leaf) -> float:
