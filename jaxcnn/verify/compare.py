@@ -50,7 +50,8 @@ def compare_gradients(
     chosen = [i for i in sorted(positions(f, args, wrt)) if wrt is not None or _has_floats(args[i])]
     y = _call("f", f, *args)
     scalar = [np.shape(leaf) for leaf in jax.tree.leaves(y)] == [()]
-    tried = _gradients(manual, f, chosen, scalar, args, jax.tree.map(jnp.ones_like, y))
+    formula = functools.partial(_call, "manual", manual)
+    tried = _gradients(formula, f, chosen, scalar, args, jax.tree.map(jnp.ones_like, y))
     known = [i for i, gradient in zip(chosen, tried, strict=True) if gradient is not None]
     if not known:
         raise TypeError(f"manual: expected a gradient of {', '.join(parameter(f, i) for i in chosen)}, found None")
@@ -90,7 +91,7 @@ def _gradients(manual: Callable, f: Callable, chosen: list[int], scalar: bool, a
     Raises:
       TypeError, ValueError: where it does not fit.
     """
-    found = _call("manual", manual, *(args if scalar else (g, *args)))
+    found = manual(*args) if scalar else manual(g, *args)
     if len(chosen) == 1 and not (isinstance(found, tuple) and len(found) == 1):
         found = (found,)
     if not isinstance(found, tuple | list) or len(found) != len(chosen):

@@ -21,6 +21,9 @@ RELATIVE = 1e-5
 SHARP = 1e-4
 """Relative error of one typical element that must show when a whole leaf is compared."""
 
+FEW = 64
+"""Elements that are all looked at, if a doubt is of none alone."""
+
 SMALL = 1e-2
 """Step of an element that is much smaller than those of its leaf."""
 
@@ -186,6 +189,9 @@ def _follow(point: Point, lo: int, hi: int, typical: float) -> list[Element]:
         element = judge_element(point, i, typical)
         found[element.verdict].append(element)
         point.exclude(i)
+    if not found["wrong"] + found["kink"] and hi - lo <= FEW:
+        for element in (judge_element(point, i, typical) for i in range(lo, hi) if point.v[i]):
+            found[element.verdict].append(element)
     return found["wrong"] + found["kink"] + found["ok"]
 
 

@@ -85,8 +85,8 @@ class Kink:
     def _neighbours(self) -> tuple[float, np.ndarray]:
         """A step, and the derivatives at points nearby, (points,).
 
-        The others are moved by ± distance, if need be that of this element, which so is within an eighth of that of none
-        that it was tied with.
+        The others are moved by ± distance, if need be that of this element, which so is not within an eighth of that of
+        any that it was tied with.
         """
         point, i = self.point, self.i
         rng = np.random.default_rng(i)
