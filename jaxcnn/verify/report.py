@@ -13,7 +13,7 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class Element:
-    """One element's derivative, computed and measured.
+    """One element's derivative, computed and measured; that of Σ u · f, u random, where f is more than one number.
 
     Attributes:
       index: where in its leaf.
