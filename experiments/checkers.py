@@ -13,7 +13,7 @@ PyTorch warns that its gradcheck is made for float64. In float32 it calls most o
 catches the others says nothing.
 
 Expected: jaxcnn catches all and calls no right one wrong, in float64 and in float32; each of the others misses some
-and gives false alarms in both. 3 minutes on 2 cores.
+and gives false alarms in both. 4 minutes on 2 cores.
 """
 
 import json
