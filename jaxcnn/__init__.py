@@ -12,6 +12,7 @@ from jaxcnn import verify as verify
 from jaxcnn.errors import InputError as InputError
 from jaxcnn.ops import avg_pool as avg_pool
 from jaxcnn.ops import conv2d as conv2d
+from jaxcnn.ops import conv_general_dilated as conv_general_dilated
 from jaxcnn.ops import max_pool as max_pool
 from jaxcnn.verify import assert_gradients as assert_gradients
 from jaxcnn.verify import check_gradients as check_gradients

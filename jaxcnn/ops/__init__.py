@@ -1,6 +1,7 @@
 """Arrays in, arrays out: convolution and pooling in pure JAX."""
 
 from jaxcnn.ops.conv import conv2d as conv2d
+from jaxcnn.ops.general import conv_general_dilated as conv_general_dilated
 from jaxcnn.ops.geometry import ConvGeometry as ConvGeometry
 from jaxcnn.ops.geometry import PoolGeometry as PoolGeometry
 from jaxcnn.ops.gradients import conv2d_bias_gradient as conv2d_bias_gradient

@@ -49,8 +49,7 @@ def conv2d(
     >>> conv2d(jnp.ones((1, 8, 8, 1)), jnp.ones((3, 3, 1, 16)), strides=2).shape
     (1, 4, 4, 16)
     """
-    if algorithm not in ALGORITHMS:
-        raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}, found {algorithm!r}")
+    check_algorithm(algorithm)
     if x.ndim != 4 or kernel.ndim != 4:
         raise ValueError(f"x must be NHWC and kernel HWIO, 4 axes each: x.shape={x.shape}, kernel.shape={kernel.shape}")
     geometry = ConvGeometry.resolve(
@@ -64,3 +63,9 @@ def conv2d(
     if algorithm == "xla":
         return direct.convolve(x, kernel, geometry, precision=precision)
     return bind(conv_p, x, kernel, geometry=geometry, precision=precision)
+
+
+def check_algorithm(algorithm: str) -> None:
+    """ValueError if there is none of that name."""
+    if algorithm not in ALGORITHMS:
+        raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}, found {algorithm!r}")

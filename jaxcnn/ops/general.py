@@ -1,0 +1,111 @@
+"""``jax.lax.conv_general_dilated`` on jaxcnn's algorithms, with the same arguments, results and errors."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import numpy as np
+from jax import lax
+from jax import numpy as jnp
+from jaxtyping import Array, DTypeLike
+
+from jaxcnn.ops.bilinear import bind, conv_p
+from jaxcnn.ops.conv import check_algorithm
+from jaxcnn.ops.geometry import ConvGeometry
+
+
+def conv_general_dilated(
+    lhs: Array,
+    rhs: Array,
+    window_strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    lhs_dilation: Sequence[int] | None = None,
+    rhs_dilation: Sequence[int] | None = None,
+    dimension_numbers=None,
+    feature_group_count: int = 1,
+    batch_group_count: int = 1,
+    precision: lax.PrecisionLike = None,
+    preferred_element_type: DTypeLike | None = None,
+    out_sharding=None,
+    *,
+    algorithm: str = "auto",
+) -> Array:
+    """The general convolution of :func:`jax.lax.conv_general_dilated`, as a drop-in for it.
+
+    What jaxcnn's own algorithms do not cover is XLA's convolution: a dilated input, groups of images, another type of
+    the result than that of the arrays, integers, results that are empty, and an ``out_sharding``.
+
+    Args:
+      lhs, rhs, window_strides, padding, lhs_dilation, rhs_dilation, dimension_numbers, feature_group_count,
+        batch_group_count, precision, preferred_element_type, out_sharding: as in lax.
+      algorithm: as in :func:`jaxcnn.conv2d`.
+
+    Raises:
+      ValueError: the algorithm is unknown.
+      TypeError, ValueError: what lax raises.
+
+    >>> import jax.numpy as jnp
+    >>> conv_general_dilated(jnp.ones((1, 1, 8, 8)), jnp.ones((16, 1, 3, 3)), (2, 2), "SAME").shape
+    (1, 16, 4, 4)
+    """
+    check_algorithm(algorithm)
+    with_lax = partial(
+        lax.conv_general_dilated,
+        window_strides=window_strides,
+        padding=padding,
+        lhs_dilation=lhs_dilation,
+        rhs_dilation=rhs_dilation,
+        dimension_numbers=dimension_numbers,
+        feature_group_count=feature_group_count,
+        batch_group_count=batch_group_count,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+        out_sharding=out_sharding,
+    )
+    if algorithm == "xla":
+        return with_lax(lhs, rhs)
+    result = jax.eval_shape(with_lax, lhs, rhs)  # raises what lax raises
+    numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
+    plain = all(step == 1 for step in lhs_dilation or ()) and batch_group_count == 1 and out_sharding is None
+    one_type = lhs.dtype == rhs.dtype == result.dtype and jnp.issubdtype(result.dtype, jnp.floating)
+    if not (plain and one_type and _has_windows(lhs.shape, result.shape, numbers)):
+        return with_lax(lhs, rhs)
+    x, kernel = lhs.transpose(_images(numbers.lhs_spec)), rhs.transpose(_kernels(numbers.rhs_spec))
+    dilation = tuple(rhs_dilation or (1,) * (lhs.ndim - 2))
+    geometry = ConvGeometry.resolve(
+        x.shape,
+        kernel.shape,
+        strides=tuple(window_strides),
+        padding=_pads(x.shape[1:-1], kernel.shape[:-2], window_strides, dilation, padding),
+        kernel_dilation=dilation,
+        feature_group_count=feature_group_count,
+    )
+    y = bind(conv_p, x, kernel, geometry=geometry, precision=precision)
+    return y.transpose(np.argsort(_images(numbers.out_spec)))
+
+
+def _has_windows(lhs_shape: Sequence[int], result_shape: Sequence[int], numbers: lax.ConvDimensionNumbers) -> bool:
+    """Whether there are spatial axes, of sizes that are known, and nothing is empty."""
+    spatial = [lhs_shape[axis] for axis in numbers.lhs_spec[2:]] + [result_shape[axis] for axis in numbers.out_spec[2:]]
+    features = lhs_shape[numbers.lhs_spec[1]], result_shape[numbers.out_spec[1]]
+    return len(spatial) > 0 and all(isinstance(size, int) and size > 0 for size in (*spatial, *features))
+
+
+def _pads(size, window, strides, dilation, padding) -> Sequence[tuple[int, int]]:
+    """Numbers for the names of paddings."""
+    if not isinstance(padding, str):
+        return [(int(lo), int(hi)) for lo, hi in padding]
+    extent = [d * (k - 1) + 1 for d, k in zip(dilation, window, strict=True)]
+    return lax.padtype_to_pads(size, extent, strides, padding)
+
+
+def _images(spec: Sequence[int]) -> tuple[int, ...]:
+    """The axes N, spatial, C of an array whose lax specification is N, C, spatial."""
+    n, c, *spatial = spec
+    return n, *spatial, c
+
+
+def _kernels(spec: Sequence[int]) -> tuple[int, ...]:
+    """The axes spatial, I, O of a kernel whose lax specification is O, I, spatial."""
+    o, i, *spatial = spec
+    return *spatial, i, o
