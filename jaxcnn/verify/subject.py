@@ -90,15 +90,6 @@ class Candidate:
         with self.precision.context():
             return out_info(self.programs.value, self.x, self.fixed)
 
-    def trace(self) -> None:
-        """Trace its programs, so that the NumPy arrays that it captured have the types that they have for the caller.
-
-        As what type JAX has seen such an array it remembers, for as long as a program holds it, whether 64-bit types
-        are on or not: traced with them first, an int64 stays one, and the caller's own call fails.
-        """
-        u = [jnp.zeros(leaf.shape, leaf.dtype) for leaf in self.y]
-        self.programs.pull.trace(self.x, self.fixed, u)
-
     def rounding_of_value(self) -> float:
         """The coarsest rounding in the program of f, which it has if this returns."""
         y = self.y
@@ -135,13 +126,9 @@ def prepare(
     Raises:
       ValueError: f cannot be differentiated in a mode that was asked for, or in none at all.
     """
-    own = _candidate(f, arguments, order, u, Precision(wide=False, jit=True))
-    with suppress(Exception):  # what is wrong with f is told below
-        own.trace()
     chosen, eps, refusal = _choose(f, arguments, order, u)
     notes = [f"not evaluated in float64: {in_a_line(refusal)}"] if refusal else []
-    if not chosen.precision.jit:
-        own = _candidate(f, arguments, order, u, Precision(wide=False, jit=False))
+    own = _candidate(f, arguments, order, u, chosen.precision._replace(wide=False))
     found: list[Mode] = []
     missing: dict[str, Exception] = {}
     for name in modes or ("reverse", "forward"):
@@ -178,10 +165,11 @@ def _narrow(own: Candidate) -> Mode | None:
 
 def _choose(f, arguments, order, u) -> tuple[Candidate, float, Exception | None]:
     """The best candidate that can be evaluated, the rounding of its program, and why it is not float64 if it is not."""
-    wide, refusal = _try(f, arguments, order, u, wide=True)
-    if wide is None or wide[1] > DOUBLE:
-        copy = widened(f)
-        finer = _try(copy, arguments, order, u, wide=True)[0] if copy else None
+    copy = widened(f)
+    wide, refusal = (None, None) if copy and copy.needed else _try(f, arguments, order, u, wide=True)
+    if copy and (wide is None or wide[1] > DOUBLE):
+        finer, error = _try(copy.f, arguments, order, u, wide=True)
+        refusal = refusal or error
         if finer is not None and (wide is None or finer[1] < wide[1]):
             wide = finer
     if wide is not None:
@@ -250,7 +238,8 @@ def _mode(name: str, chosen: Candidate, own: Candidate, eps: float) -> tuple[Mod
 def _let_go(error: Exception | None) -> Exception | None:
     """What was raised, without the frames that it was raised in.
 
-    They hold programs, and are held by what they hold until Python looks for such rings; see :meth:`Candidate.trace`.
+    They hold programs, and are held by what they hold until Python looks for such rings; meanwhile arrays that a
+    program holds keep the type that JAX has seen them in.
     """
     cause = error
     while cause is not None:

@@ -131,12 +131,28 @@ def test_a_jitted_function_is_not_traced_again():
 INDEX = np.array([2, 0, 1, 1])
 
 
-def test_captured_arrays_of_64_bits_are_what_they_were():
-    inner = jax.jit(lambda x: x[INDEX])
-    for f in (lambda x: x[INDEX] ** 2, lambda x: inner(x) ** 2):
+@jax.custom_vjp
+def picked(x):
+    return x[INDEX]
+
+
+picked.defvjp(lambda x: (picked(x), x), lambda x, g: (jnp.zeros_like(x).at[INDEX].add(g),))
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: x[INDEX] ** 2,
+        lambda x: jnp.take(x, INDEX) ** 2,
+        lambda x: picked(x) ** 2,
+        jax.jit(lambda x: x[INDEX] ** 2),
+    ],
+    ids=["index", "take", "custom_vjp", "jit"],
+)
+def test_captured_arrays_of_64_bits_are_what_they_were(f):
+    for _ in range(2):
         assert check_gradients(f, X).ok
-        assert check_gradients(f, X).ok
-        assert f(X).dtype == jax.jit(f)(X).dtype == jnp.float32
+        assert f(X).dtype == jax.jit(lambda x: f(x))(X).dtype == jnp.float32
 
 
 def test_arguments_are_not_donated():
