@@ -20,69 +20,95 @@ from jax.interpreters import ad, batching, mlir
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array
 
-from jaxcnn.ops import direct, im2col
+from jaxcnn.ops import choose
 from jaxcnn.ops.geometry import ConvGeometry
 
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+"""Those that a choice of algorithm is made for; any other compiles XLA's own convolution."""
 
-def _bilinear(name: str, implementation, result_shape, *, of_images: bool, on_cpu=None) -> Primitive:
-    """A primitive of two arrays with a geometry and a precision; its derivative rules are attached below.
+
+def _bilinear(operation: choose.Operation, name: str, result_shape, *, of_images: bool) -> Primitive:
+    """A primitive of two arrays with a geometry, an algorithm's name and a precision; its derivative rules come below.
 
     ``of_images`` says that the result has a batch axis, and so has the first argument and not the second.
     """
     primitive = Primitive(name)
     primitive.def_abstract_eval(functools.partial(_abstract_eval, result_shape, of_images))
-    primitive.def_impl(jax.jit(primitive.bind, static_argnames=("geometry", "precision")))
-    mlir.register_lowering(primitive, mlir.lower_fun(implementation, multiple_results=False))
-    if on_cpu is not None:
-        mlir.register_lowering(primitive, mlir.lower_fun(on_cpu, multiple_results=False), platform="cpu")
+    primitive.def_impl(jax.jit(primitive.bind, static_argnames=("geometry", "algorithm", "precision")))
+    for platform in (None, *PLATFORMS):
+        rule = functools.partial(_on_platform, operation, platform, of_images)
+        mlir.register_lowering(primitive, mlir.lower_fun(rule, multiple_results=False), platform=platform)
     rule = _batch_images if of_images else _batch_kernels
-    batching.primitive_batchers[primitive] = functools.partial(rule, primitive, implementation)
+    batching.primitive_batchers[primitive] = functools.partial(rule, operation, primitive)
     return primitive
 
 
-def _abstract_eval(result_shape, of_images, a, b, *, geometry, precision):
-    del precision
+def _abstract_eval(result_shape, of_images, a, b, *, geometry, algorithm, precision):
+    del algorithm, precision
     if a.dtype != b.dtype:
         raise TypeError(f"a convolution's arrays must have one dtype, found {a.dtype} and {b.dtype}")
     spec = a.sharding.spec if of_images else P(*(None,) * a.ndim)
     return a.update(shape=result_shape(geometry), sharding=a.sharding.update(spec=spec), weak_type=False)
 
 
-def _batch_images(primitive, implementation, args, dims, *, geometry, precision):
+def _on_platform(operation, platform, of_images, a, b, *, geometry, algorithm, precision):
+    """The operation by the algorithm named, or by the one chosen for the platform."""
+    if algorithm == "auto":
+        algorithm = choose.algorithm(operation, geometry, a.dtype, precision, platform)
+    f = functools.partial(choose.implementation(operation, algorithm), geometry=geometry, precision=precision)
+    if algorithm != "xla" and (sharding := jax.typeof(a).sharding).mesh.explicit_axes:
+        # Loops over blocks and sums over a sharded axis: the compiler is left to place its communication.
+        f = jax.sharding.auto_axes(out_sharding=sharding.spec if of_images else P())(f)
+    return f(a, b)
+
+
+def _batch_images(operation, primitive, args, dims, **static):
     """Batched images join the batch that is there; where kernels are batched too, it is another operation."""
     if dims[1] is not None:
-        return _batch_kernels(primitive, implementation, args, dims, geometry=geometry, precision=precision)
+        return _batch_kernels(operation, primitive, args, dims, **static)
     x, kernel = jnp.moveaxis(args[0], dims[0], 0), args[1]
     count, n = x.shape[:2]
-    merged = geometry.with_batch(count * n)
-    y = primitive.bind(x.reshape(count * n, *x.shape[2:]), kernel, geometry=merged, precision=precision)
+    static["geometry"] = static["geometry"].with_batch(count * n)
+    y = primitive.bind(x.reshape(count * n, *x.shape[2:]), kernel, **static)
     return y.reshape(count, n, *y.shape[1:]), 0
 
 
-def _batch_kernels(_, implementation, args, dims, *, geometry, precision):
-    """A kernel each: XLA's grouped convolutions, by JAX's own rule."""
-    one = functools.partial(implementation, geometry=geometry, precision=precision)
-    return jax.vmap(one, in_axes=dims)(*args), 0
+def _batch_kernels(operation, primitive, args, dims, *, geometry, algorithm, precision):
+    """A kernel each: on the CPU one after the other, each is work enough; elsewhere by XLA's grouped convolution."""
+
+    def grouped(algorithm):
+        f = choose.implementation(operation, algorithm)
+        return jax.vmap(functools.partial(f, geometry=geometry, precision=precision), in_axes=dims)
+
+    if algorithm != "auto":
+        return grouped(algorithm)(*args), 0
+    one = functools.partial(primitive.bind, geometry=geometry, algorithm=algorithm, precision=precision)
+    return lax.platform_dependent(*args, cpu=functools.partial(_one_by_one, one, dims), default=grouped("xla")), 0
 
 
-def _convolve_on_cpu(x, kernel, geometry, *, precision=None):
-    tiny = im2col.supports(geometry) and im2col.is_tiny(geometry, x.dtype.itemsize)
-    return (im2col if tiny else direct).convolve(x, kernel, geometry, precision=precision)
+def _one_by_one(f, dims, *args):
+    """``jax.vmap`` of f as a loop."""
+    batched = [jnp.moveaxis(a, d, 0) for a, d in zip(args, dims, strict=True) if d is not None]
+
+    def one(slices):
+        rest = iter(slices)
+        return f(*(a if d is None else next(rest) for a, d in zip(args, dims, strict=True)))
+
+    return lax.map(one, batched)
 
 
-def _kernel_gradient_on_cpu(x, g, geometry, *, precision=None):
-    algorithm = im2col if im2col.supports(geometry) else direct
-    rule = functools.partial(algorithm.kernel_gradient, geometry=geometry, precision=precision)
-    if jax.typeof(x).sharding.mesh.explicit_axes:
-        # The sum over the images is over a sharded axis: the compiler is left to place its all-reduce.
-        rule = jax.sharding.auto_axes(out_sharding=P())(rule)
-    return rule(x, g)
-
-
-def bind(primitive: Primitive, a, b, *, geometry: ConvGeometry, precision: lax.PrecisionLike = None) -> Array:
+def bind(
+    primitive: Primitive,
+    a,
+    b,
+    *,
+    geometry: ConvGeometry,
+    algorithm: str = "auto",
+    precision: lax.PrecisionLike = None,
+) -> Array:
     """The primitive's result for two arrays of one dtype, whose shapes are the geometry's; it is not checked again."""
     a, b = _vary_alike(a, b)
-    return primitive.bind(a, b, geometry=geometry, precision=precision)
+    return primitive.bind(a, b, geometry=geometry, algorithm=algorithm, precision=precision)
 
 
 def _vary_alike(a, b):
@@ -94,18 +120,12 @@ def _vary_alike(a, b):
     )
 
 
-conv_p = _bilinear(
-    "conv", direct.convolve, lambda geometry: geometry.output_shape, of_images=True, on_cpu=_convolve_on_cpu
-)
+conv_p = _bilinear("convolve", "conv", lambda geometry: geometry.output_shape, of_images=True)
 input_gradient_p = _bilinear(
-    "conv_input_gradient", direct.input_gradient, lambda geometry: geometry.input_shape, of_images=True
+    "input_gradient", "conv_input_gradient", lambda geometry: geometry.input_shape, of_images=True
 )
 kernel_gradient_p = _bilinear(
-    "conv_kernel_gradient",
-    direct.kernel_gradient,
-    lambda geometry: geometry.kernel_shape,
-    of_images=False,
-    on_cpu=_kernel_gradient_on_cpu,
+    "kernel_gradient", "conv_kernel_gradient", lambda geometry: geometry.kernel_shape, of_images=False
 )
 
 # Each rule gets the cotangent and both arguments, of which the one that it is transposed in has no value.

@@ -5,11 +5,9 @@ from collections.abc import Sequence
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxcnn.ops import direct
 from jaxcnn.ops.bilinear import bind, conv_p
+from jaxcnn.ops.choose import check_algorithm
 from jaxcnn.ops.geometry import ConvGeometry, Padding
-
-ALGORITHMS = ("auto", "xla")
 
 
 def conv2d(
@@ -34,22 +32,23 @@ def conv2d(
       padding: "SAME", "VALID", p for all sides, or for each axis p or (lo, hi).
       kernel_dilation: d, one number or two.
       feature_group_count: independent groups of channels; c_in for a depthwise convolution.
-      algorithm: "auto" lets jaxcnn choose for the platform that the program is compiled for; "xla" is XLA's own
-        convolution in every pass.
+      algorithm: "auto" lets jaxcnn choose for each pass and for the platform that the program is compiled for. By name,
+        in every pass: "xla", XLA's own; "im2col", matrix products over patches; "winograd", minimal filtering (strides,
+        dilation and groups of 1, windows of at most 7); "fft", products of spectra.
       precision: as in :func:`jax.lax.conv_general_dilated`.
 
     Returns:
       The convolution, in x's dtype.
 
     Raises:
-      ValueError: the shapes do not fit each other, an option is out of range, or the algorithm is unknown.
+      ValueError: the shapes do not fit each other, an option is out of range, or the algorithm is unknown or
+        cannot do the convolution.
       TypeError: x and kernel have different dtypes.
 
     >>> import jax.numpy as jnp
     >>> conv2d(jnp.ones((1, 8, 8, 1)), jnp.ones((3, 3, 1, 16)), strides=2).shape
     (1, 4, 4, 16)
     """
-    check_algorithm(algorithm)
     if x.ndim != 4 or kernel.ndim != 4:
         raise ValueError(f"x must be NHWC and kernel HWIO, 4 axes each: x.shape={x.shape}, kernel.shape={kernel.shape}")
     geometry = ConvGeometry.resolve(
@@ -60,12 +59,5 @@ def conv2d(
         kernel_dilation=kernel_dilation,
         feature_group_count=feature_group_count,
     )
-    if algorithm == "xla":
-        return direct.convolve(x, kernel, geometry, precision=precision)
-    return bind(conv_p, x, kernel, geometry=geometry, precision=precision)
-
-
-def check_algorithm(algorithm: str) -> None:
-    """ValueError if there is none of that name."""
-    if algorithm not in ALGORITHMS:
-        raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}, found {algorithm!r}")
+    check_algorithm(algorithm, geometry)
+    return bind(conv_p, x, kernel, geometry=geometry, algorithm=algorithm, precision=precision)

@@ -10,7 +10,7 @@ from jax import numpy as jnp
 from jaxtyping import Array, DTypeLike
 
 from jaxcnn.ops.bilinear import bind, conv_p
-from jaxcnn.ops.conv import check_algorithm
+from jaxcnn.ops.choose import check_algorithm
 from jaxcnn.ops.geometry import ConvGeometry
 
 
@@ -41,7 +41,7 @@ def conv_general_dilated(
       algorithm: as in :func:`jaxcnn.conv2d`.
 
     Raises:
-      ValueError: the algorithm is unknown.
+      ValueError: the algorithm is unknown, or one was named that cannot do the convolution.
       TypeError, ValueError: what lax raises.
 
     >>> import jax.numpy as jnp
@@ -66,9 +66,17 @@ def conv_general_dilated(
         return with_lax(lhs, rhs)
     result = jax.eval_shape(with_lax, lhs, rhs)  # raises what lax raises
     numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
-    plain = all(step == 1 for step in lhs_dilation or ()) and batch_group_count == 1 and out_sharding is None
-    one_type = lhs.dtype == rhs.dtype == result.dtype and jnp.issubdtype(result.dtype, jnp.floating)
-    if not (plain and one_type and _has_windows(lhs.shape, result.shape, numbers)):
+    limits = {
+        f"lhs_dilation={lhs_dilation}": any(step != 1 for step in lhs_dilation or ()),
+        f"batch_group_count={batch_group_count}": batch_group_count != 1,
+        f"out_sharding={out_sharding}": out_sharding is not None,
+        f"arrays of {lhs.dtype} and {rhs.dtype} with a result of {result.dtype}": not _one_type(lhs, rhs, result),
+        f"sizes lhs.shape={lhs.shape}, rhs.shape={rhs.shape}": not _has_windows(lhs.shape, result.shape, numbers),
+    }
+    limit = next((name for name, holds in limits.items() if holds), None)
+    if limit and algorithm != "auto":
+        raise ValueError(f"algorithm {algorithm!r} cannot do this convolution: it has no {limit}")
+    if limit:
         return with_lax(lhs, rhs)
     x, kernel = lhs.transpose(_images(numbers.lhs_spec)), rhs.transpose(_kernels(numbers.rhs_spec))
     dilation = tuple(rhs_dilation or (1,) * (lhs.ndim - 2))
@@ -80,8 +88,14 @@ def conv_general_dilated(
         kernel_dilation=dilation,
         feature_group_count=feature_group_count,
     )
-    y = bind(conv_p, x, kernel, geometry=geometry, precision=precision)
+    check_algorithm(algorithm, geometry)
+    y = bind(conv_p, x, kernel, geometry=geometry, algorithm=algorithm, precision=precision)
     return y.transpose(np.argsort(_images(numbers.out_spec)))
+
+
+def _one_type(*arrays) -> bool:
+    """Whether all have one type of floating-point numbers."""
+    return len({array.dtype for array in arrays}) == 1 and jnp.issubdtype(arrays[0].dtype, jnp.floating)
 
 
 def _has_windows(lhs_shape: Sequence[int], result_shape: Sequence[int], numbers: lax.ConvDimensionNumbers) -> bool:

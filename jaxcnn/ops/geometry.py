@@ -37,6 +37,14 @@ class WindowAxis(NamedTuple):
         """Positions of the window: the formula at the head of this file."""
         return (self.size + self.pad_lo + self.pad_hi - self.extent) // self.stride + 1
 
+    @property
+    def transposed(self) -> "WindowAxis":
+        """The windows over the dilated output, of size (o − 1) s + 1, whose positions are the input's elements."""
+        dilated = (self.output_size - 1) * self.stride + 1
+        lo = self.extent - 1 - self.pad_lo
+        hi = self.size + self.extent - 1 - dilated - lo
+        return WindowAxis(dilated, self.window, 1, self.dilation, lo, hi)
+
 
 @dataclass(frozen=True)
 class ConvGeometry:
@@ -104,6 +112,25 @@ class ConvGeometry:
     def output_shape(self) -> tuple[int, ...]:
         """N, output sizes, C_out."""
         return (self.input_shape[0], *(axis.output_size for axis in self.axes), self.kernel_shape[-1])
+
+    @property
+    def inputs_per_group(self) -> int:
+        """C_in / groups."""
+        return self.kernel_shape[-2]
+
+    @property
+    def outputs_per_group(self) -> int:
+        """C_out / groups."""
+        return self.kernel_shape[-1] // self.groups
+
+    @property
+    def transposed(self) -> "ConvGeometry":
+        """The convolution of g with the rotated kernel that ∂L/∂x is; g with stride − 1 zeros between its elements."""
+        n, *_, c_in = self.input_shape
+        *window, _, c_out = self.kernel_shape
+        axes = tuple(axis.transposed for axis in self.axes)
+        sizes = (axis.size for axis in axes)
+        return ConvGeometry((n, *sizes, c_out), (*window, self.outputs_per_group, c_in), axes, self.groups)
 
     def with_batch(self, n: int) -> "ConvGeometry":
         """The same convolution of ``n`` inputs."""

@@ -2,43 +2,82 @@
 
 Row (n, o) of the patch matrix P holds the inputs that window o of image n sees, so that with K = kernel as a matrix
 
-    y = P · K          ∂L/∂K = Pᵀ · g
+    y = P · K          ∂L/∂x = fold(g · Kᵀ)          ∂L/∂K = Pᵀ · g
 
-P is |window| times as large as x. It is therefore made for a few images at a time: a block never leaves the cache.
+where fold, the transpose of cutting patches, adds each patch to the inputs that it was cut from. P is |window| times as
+large as x. It is therefore made for a few images at a time: a block never leaves the cache. Groups of channels are a
+product each. A window of one tap needs no patches. Where an output has few products there is nothing for a matrix
+product to reuse: that is the sum of :mod:`jaxcnn.ops.taps`.
 """
 
 import math
 
+import jax
 from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxcnn.ops import taps
+from jaxcnn.ops.blocks import images_per_block, map_blocks, sum_blocks
 from jaxcnn.ops.geometry import ConvGeometry
+from jaxcnn.ops.precision import accumulator
 from jaxcnn.ops.windows import window_taps
 
 BLOCK_BYTES = 4 * 2**20
 """The largest block of P: between a core's L2 and the shared L3 of the CPUs it was measured on."""
 
-
 TINY_BYTES = 32 * 2**10
 """Up to this size of P, an L1 cache, the product is quicker than the start of XLA's convolution (30 µs on a CPU)."""
 
+FEW_PRODUCTS = 32
+"""Up to this many products an output, their sum is quicker than a matrix product."""
 
-def supports(geometry: ConvGeometry) -> bool:
-    """Whether this file can do it: one group only, for groups would be many thin products."""
-    return geometry.groups == 1
+
+def limit(geometry: ConvGeometry) -> str | None:
+    """What keeps this file from a convolution: nothing."""
+    del geometry
 
 
 def convolve(
     x: Float[Array, "n *spatial c_in"],
-    kernel: Float[Array, "*window c_in c_out"],
+    kernel: Float[Array, "*window c_group c_out"],
     geometry: ConvGeometry,
     *,
     precision=None,
 ) -> Float[Array, "n *output c_out"]:
-    """y = P · K, in one block."""
-    matrix = kernel.reshape(-1, kernel.shape[-1])
-    return lax.dot_general(patches(x, geometry), matrix, (((x.ndim - 1,), (0,)), ((), ())), precision=precision)
+    """y = P · K."""
+    if taps.products_per_output(geometry) <= FEW_PRODUCTS and (geometry.groups == 1 or _is_depthwise(geometry)):
+        return taps.convolve(x, kernel, geometry)
+    matrix = _kernel_matrix(kernel, geometry)
+
+    def product(x):
+        y = _dot(patches(x, geometry), matrix, geometry, precision)
+        return y.reshape(x.shape[0], *geometry.output_shape[1:])
+
+    return map_blocks(product, _images_per_block(geometry, x.dtype.itemsize), x)
+
+
+def input_gradient(
+    g: Float[Array, "n *output c_out"],
+    kernel: Float[Array, "*window c_group c_out"],
+    geometry: ConvGeometry,
+    *,
+    precision=None,
+) -> Float[Array, "n *spatial c_in"]:
+    """∂L/∂x = fold(g · Kᵀ); with few products an input, the same sum over g with zeros between its elements."""
+    if _is_depthwise(geometry) and geometry.outputs_per_group == 1:
+        zeros = [(0, 0, stride - 1) for stride in geometry.strides]
+        dilated = lax.pad(g, jnp.zeros((), g.dtype), [(0, 0, 0), *zeros, (0, 0, 0)])
+        return taps.convolve(dilated, jnp.flip(kernel, range(kernel.ndim - 2)), geometry.transposed)
+    matrix = _kernel_matrix(kernel, geometry).swapaxes(-1, -2)
+    shape = geometry.input_shape[1:]
+
+    def fold(g):
+        p = _dot(_grouped(g, geometry), matrix, geometry, precision)
+        cut = jax.linear_transpose(lambda x: patches(x, geometry), jax.ShapeDtypeStruct((g.shape[0], *shape), g.dtype))
+        return cut(p)[0]
+
+    return map_blocks(fold, _images_per_block(geometry, g.dtype.itemsize), g)
 
 
 def kernel_gradient(
@@ -47,37 +86,34 @@ def kernel_gradient(
     geometry: ConvGeometry,
     *,
     precision=None,
-) -> Float[Array, "*window c_in c_out"]:
-    """∂L/∂w = Pᵀ · g, summed block by block in float32 or better.
+) -> Float[Array, "*window c_group c_out"]:
+    """∂L/∂K = Pᵀ · g, summed block by block in float32 or better.
 
     A matrix product keeps its speed inside ``scan`` and ``while_loop``, where XLA's CPU backend runs the convolution
-    that is this gradient some twenty times slower than outside.
+    that is this gradient some hundred times slower than outside.
     """
-    dtype = x.dtype if x.dtype.itemsize >= 4 else jnp.float32
-    outer = tuple(range(x.ndim - 1))
+    if _is_depthwise(geometry):
+        return taps.depthwise_kernel_gradient(x, g, geometry)
+    dtype = accumulator(x.dtype)
 
     def product(x, g):
-        return lax.dot_general(
-            patches(x, geometry),
-            g,
-            ((outer, outer), ((), ())),
-            precision=precision,
-            preferred_element_type=dtype,
-        )
+        # One axis is contracted: XLA transposes what is contracted over several.
+        p, g = (a.reshape(-1, *a.shape[x.ndim - 1 :]) for a in (patches(x, geometry), _grouped(g, geometry)))
+        batch = ((1,), (1,)) if geometry.groups > 1 else ((), ())
+        total = lax.dot_general(p, g, (((0,), (0,)), batch), precision=precision, preferred_element_type=dtype)
+        return [lax.optimization_barrier(total)]  # a sum taken into it would make it no plain matrix product
 
-    block = _images_per_block(geometry, x.dtype.itemsize)
-    if block == x.shape[0]:
-        gradient = product(x, g)
-    else:
-        blocks = [a.reshape(-1, block, *a.shape[1:]) for a in (x, g)]
-        zero = jnp.zeros_like(product(*(a[0] for a in blocks)))
-        gradient, _ = lax.scan(lambda total, xg: (total + product(*xg), None), zero, blocks)
-    return gradient.astype(x.dtype).reshape(geometry.kernel_shape)
+    (gradient,) = sum_blocks(product, _images_per_block(geometry, x.dtype.itemsize), x, g)
+    return _kernel(gradient.astype(x.dtype), geometry)
 
 
-def patches(x: Float[Array, "n *spatial c"], geometry: ConvGeometry) -> Float[Array, "n *output taps_c"]:
-    """The patch matrix P: its last axis runs over the taps, then the channels, as the rows of a kernel do."""
-    return jnp.concatenate(list(window_taps(x, geometry.axes, 0)), axis=-1)
+def patches(x: Float[Array, "n *spatial c"], geometry: ConvGeometry) -> Array:
+    """P: its last axis runs over taps, then channels, as the rows of a kernel do; for each group, if there are."""
+    cut = list(window_taps(x, geometry.axes, 0))
+    if geometry.groups == 1:
+        return jnp.concatenate(cut, axis=-1)
+    grouped = [tap.reshape(*tap.shape[:-1], geometry.groups, geometry.inputs_per_group) for tap in cut]
+    return jnp.concatenate(grouped, axis=-1)
 
 
 def is_tiny(geometry: ConvGeometry, itemsize: int) -> bool:
@@ -86,16 +122,46 @@ def is_tiny(geometry: ConvGeometry, itemsize: int) -> bool:
     return isinstance(n, int) and n * _image_bytes(geometry, itemsize) <= TINY_BYTES
 
 
+def _is_depthwise(geometry: ConvGeometry) -> bool:
+    return geometry.inputs_per_group == 1 and geometry.groups > 1
+
+
+def _grouped(g: Array, geometry: ConvGeometry) -> Array:
+    if geometry.groups == 1:
+        return g
+    return g.reshape(*g.shape[:-1], geometry.groups, geometry.outputs_per_group)
+
+
+def _kernel_matrix(kernel: Array, geometry: ConvGeometry) -> Array:
+    """K, rows over taps and inputs; one for each group, if there are."""
+    if geometry.groups == 1:
+        return kernel.reshape(-1, kernel.shape[-1])
+    rows = taps.products_per_output(geometry)
+    return kernel.reshape(rows, geometry.groups, geometry.outputs_per_group).swapaxes(0, 1)
+
+
+def _kernel(matrix: Array, geometry: ConvGeometry) -> Array:
+    """The kernel whose matrix it is."""
+    return (matrix if geometry.groups == 1 else matrix.swapaxes(0, 1)).reshape(geometry.kernel_shape)
+
+
+def _dot(rows: Array, matrix: Array, geometry: ConvGeometry, precision) -> Array:
+    """The last axis contracted with the matrix; group by group, if there are, the groups' axis in its place."""
+    last = rows.ndim - 1
+    if geometry.groups == 1:
+        return lax.dot_general(rows, matrix, (((last,), (0,)), ((), ())), precision=precision)
+    product = lax.dot_general(rows, matrix, (((last,), (1,)), ((last - 1,), (0,))), precision=precision)
+    return jnp.moveaxis(product, 0, -2)
+
+
 def _image_bytes(geometry: ConvGeometry, itemsize: int) -> int:
     """The size of one image's rows of P."""
     _, *output, _ = geometry.output_shape
-    return math.prod(output) * math.prod(geometry.kernel_shape[:-1]) * itemsize
+    return math.prod(output) * math.prod(geometry.kernel_shape[:-1]) * geometry.groups * itemsize
 
 
-def _images_per_block(geometry: ConvGeometry, itemsize: int) -> int:
-    """The largest divisor of n whose patches fit ``BLOCK_BYTES``; all of n where that is only known at run time."""
-    n = geometry.input_shape[0]
-    if not isinstance(n, int):
-        return n
-    most = max(BLOCK_BYTES // _image_bytes(geometry, itemsize), 1)
-    return next((block for block in range(min(n, most), 0, -1) if n % block == 0), n)
+def _images_per_block(geometry: ConvGeometry, itemsize: int):
+    """Images whose patches fit ``BLOCK_BYTES``; all, where P is x itself."""
+    if taps.products_per_output(geometry) == geometry.inputs_per_group:
+        return geometry.input_shape[0]
+    return images_per_block(geometry.input_shape[0], _image_bytes(geometry, itemsize), BLOCK_BYTES)

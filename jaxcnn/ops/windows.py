@@ -14,10 +14,25 @@ def window_taps(
     x: Shaped[Array, "n *spatial c"], axes: tuple[WindowAxis, ...], pad_value: float
 ) -> Iterator[Shaped[Array, "n *output c"]]:
     """For each tap t of the window, in row-major order, x[n, s·o + d·t − p, c] over all positions o."""
-    pads = [(axis.pad_lo, axis.pad_hi, 0) for axis in axes]
-    padded = lax.pad(x, jnp.asarray(pad_value, x.dtype), [(0, 0, 0), *pads, (0, 0, 0)])
+    padded = _pad(x, axes, pad_value)
     n, *_, c = x.shape
     for tap in itertools.product(*(range(axis.window) for axis in axes)):
         starts = [axis.dilation * t for axis, t in zip(axes, tap, strict=True)]
         limits = [start + (axis.output_size - 1) * axis.stride + 1 for axis, start in zip(axes, starts, strict=True)]
         yield lax.slice(padded, (0, *starts, 0), (n, *limits, c), (1, *(axis.stride for axis in axes), 1))
+
+
+def padded_apart(
+    x: Shaped[Array, "n *spatial c"], axes: tuple[WindowAxis, ...]
+) -> tuple[Shaped[Array, "n *padded c"], tuple[WindowAxis, ...]]:
+    """x with its zeros around it, kept out of the loops that read it, and the axes of windows over that.
+
+    A loop that pads what it reads asks of every element whether it is there.
+    """
+    inside = [axis._replace(size=axis.size + axis.pad_lo + axis.pad_hi, pad_lo=0, pad_hi=0) for axis in axes]
+    return lax.optimization_barrier(_pad(x, axes, 0)), tuple(inside)
+
+
+def _pad(x, axes: tuple[WindowAxis, ...], value: float):
+    pads = [(axis.pad_lo, axis.pad_hi, 0) for axis in axes]
+    return lax.pad(x, jnp.asarray(value, x.dtype), [(0, 0, 0), *pads, (0, 0, 0)])

@@ -1,0 +1,62 @@
+"""Which algorithm for which convolution on which platform: what was measured there, else a rule of thumb."""
+
+import math
+from typing import Literal
+
+from jax import numpy as jnp
+
+from jaxcnn.ops import direct, fft, im2col, taps, winograd
+from jaxcnn.ops.geometry import ConvGeometry
+from jaxcnn.ops.precision import is_highest
+
+Operation = Literal["convolve", "input_gradient", "kernel_gradient"]
+
+IMPLEMENTATIONS = {"xla": direct, "im2col": im2col, "winograd": winograd, "fft": fft}
+ALGORITHMS = ("auto", *IMPLEMENTATIONS)
+
+
+def check_algorithm(algorithm: str, geometry: ConvGeometry | None = None) -> None:
+    """ValueError if there is none of that name, or if it cannot do a convolution of that geometry."""
+    if algorithm not in ALGORITHMS:
+        raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}, found {algorithm!r}")
+    if geometry is not None and algorithm != "auto" and (limit := IMPLEMENTATIONS[algorithm].limit(geometry)):
+        raise ValueError(f"algorithm {algorithm!r} cannot do this convolution: {limit}")
+
+
+def implementation(operation: Operation, algorithm: str):
+    """The function of that algorithm, of two arrays, a geometry and a precision."""
+    return getattr(IMPLEMENTATIONS[algorithm], operation)
+
+
+def algorithm(operation: Operation, geometry: ConvGeometry, dtype, precision, platform: str | None) -> str:
+    """The name of the algorithm for a convolution on a platform; None is one that nothing is known of."""
+    return rule_of_thumb(operation, geometry, dtype, precision, platform)
+
+
+def rule_of_thumb(operation: Operation, geometry: ConvGeometry, dtype, precision, platform: str | None) -> str:
+    """The algorithm for a platform: XLA's own but on the CPU, where each line was measured (``benchmarks/``)."""
+    if platform != "cpu":
+        return "xla"
+    if operation == "kernel_gradient":
+        # Never XLA's: inside a loop it is a hundred times slower than outside.
+        return "winograd" if _winograd_pays(geometry, dtype, precision) else "im2col"
+    if geometry.groups > 1:
+        return "im2col"
+    if math.prod(geometry.kernel_shape[:-2]) == 1:
+        return "im2col"
+    if operation == "input_gradient":
+        if set(geometry.strides) != {1}:
+            return "xla"
+        geometry = geometry.transposed
+    if taps.products_per_output(geometry) <= im2col.FEW_PRODUCTS or im2col.is_tiny(geometry, jnp.dtype(dtype).itemsize):
+        return "im2col"
+    return "winograd" if _winograd_pays(geometry, dtype, precision) else "xla"
+
+
+def _winograd_pays(geometry: ConvGeometry, dtype, precision) -> bool:
+    """In float32, unless the highest precision is asked for; with channels enough to pay for the transforms."""
+    if winograd.limit(geometry) or dtype != jnp.float32 or is_highest(precision):
+        return False
+    c_in, c_out = geometry.kernel_shape[-2:]
+    windows = [axis.window for axis in geometry.axes if axis.window > 1]
+    return min(c_in, c_out) >= 32 and len(windows) >= 2 and 8 * winograd.tiles(geometry) >= max(c_in, c_out)

@@ -1,0 +1,21 @@
+"""What sums are kept in, and how exact a caller wants them."""
+
+import jax
+from jax import lax
+from jax import numpy as jnp
+
+RELAXED = (None, lax.Precision.DEFAULT, lax.Precision.HIGH, "default", "fastest", "bfloat16", "high", "bfloat16_3x")
+"""Precisions that leave some rounding to the machine."""
+
+
+def accumulator(dtype):
+    """The type that sums of products of a type are kept in: float32 or better."""
+    return jnp.dtype(dtype if jnp.dtype(dtype).itemsize >= 4 else jnp.float32)
+
+
+def is_highest(precision: lax.PrecisionLike) -> bool:
+    """Whether float32 is to be as exact as it can be; the process' default where nothing is said."""
+    if precision is None:
+        precision = jax.config.values["jax_default_matmul_precision"]
+    operands = precision if isinstance(precision, tuple | list) else (precision,)
+    return any(operand not in RELAXED for operand in operands)

@@ -1,0 +1,238 @@
+"""Convolution by Winograd's minimal filtering, F(m, r) along each spatial axis (Lavin & Gray 2015).
+
+Tiles of m outputs overlap in tiles of m + r − 1 inputs. With the transforms of :mod:`jaxcnn.ops.cook_toom` along every
+spatial axis (written here for two), tile d of x, tile y of the output, kernel w and tile g of the cotangent:
+
+    U = G w Gᵀ        V = Bᵀ d B        y = Aᵀ [Σ_c U_c ⊙ V_c] A
+                      Z = A g Aᵀ        ∂L/∂w = Gᵀ [Σ_tiles V ⊙ Z] G
+
+Each of the (m + r − 1)² points is a matrix product, over channels in the first line and over tiles in the second, which
+is the first transposed. ∂L/∂x is the convolution of g with the rotated kernel: the first line again. F(4, 3) needs 4
+times fewer multiplications than the sum in two dimensions, F(2, 3) 2.25 times fewer.
+
+The transforms are applied one axis at a time, with a barrier after each, and each point is an array of its own: XLA
+then makes of each one loop over contiguous channels, and of each product a call of its matrix product.
+
+Rounding grows with the powers of the points: in float32, relative to float64, F(2, 3) is as exact as the sum (5e-7),
+F(4, 3) about 3e-6, F(6, 3) about 2e-5 (``tests/ops/test_winograd.py`` holds them to that).
+"""
+
+import functools
+import math
+import sys
+from collections.abc import Sequence
+
+from jax import lax
+from jax import numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxcnn.ops.blocks import images_per_block, map_blocks, sum_blocks
+from jaxcnn.ops.cook_toom import Matrix, Transforms, transforms
+from jaxcnn.ops.geometry import ConvGeometry, WindowAxis
+from jaxcnn.ops.precision import accumulator
+
+BLOCK_BYTES = 8 * 2**20
+"""The size of V and the products of one block, together: it stays in the cache."""
+
+TILES = {1: 1, 2: 4, 3: 4, 4: 3, 5: 3, 6: 2, 7: 2}
+"""m for each r: few multiplications at a float32 error well below 1e-5."""
+
+
+def limit(geometry: ConvGeometry) -> str | None:
+    """What keeps this file from a convolution; None where it can do it."""
+    if any(stride != 1 for stride in geometry.strides):
+        return f"winograd needs strides of 1, found {geometry.strides}"
+    if any(dilation != 1 for dilation in geometry.kernel_dilation):
+        return f"winograd needs a kernel_dilation of 1, found {geometry.kernel_dilation}"
+    if geometry.groups != 1:
+        return f"winograd needs a feature_group_count of 1, found {geometry.groups}"
+    if any(axis.window not in TILES for axis in geometry.axes):
+        return f"winograd needs windows of at most {max(TILES)}, found {geometry.kernel_shape[:-2]}"
+    return None
+
+
+def convolve(
+    x: Float[Array, "n *spatial c_in"],
+    kernel: Float[Array, "*window c_in c_out"],
+    geometry: ConvGeometry,
+    *,
+    precision=None,
+    tile: int | None = None,
+) -> Float[Array, "n *output c_out"]:
+    """y = Aᵀ [Σ_c U_c ⊙ V_c] A, tile by tile; ``tile`` is m, if not the window's own."""
+    taps = list(kernel.reshape(-1, *kernel.shape[-2:]))
+    return _filter(x, taps, 0, geometry, precision, tile)
+
+
+def input_gradient(
+    g: Float[Array, "n *output c_out"],
+    kernel: Float[Array, "*window c_in c_out"],
+    geometry: ConvGeometry,
+    *,
+    precision=None,
+    tile: int | None = None,
+) -> Float[Array, "n *spatial c_in"]:
+    """∂L/∂x: g convolved with the rotated kernel."""
+    taps = list(kernel.reshape(-1, *kernel.shape[-2:]))
+    return _filter(g, taps[::-1], 1, geometry.transposed, precision, tile)
+
+
+def kernel_gradient(
+    x: Float[Array, "n *spatial c_in"],
+    g: Float[Array, "n *output c_out"],
+    geometry: ConvGeometry,
+    *,
+    precision=None,
+    tile: int | None = None,
+) -> Float[Array, "*window c_in c_out"]:
+    """∂L/∂w = Gᵀ [Σ_tiles V ⊙ Z] G."""
+    per_axis = _transforms(geometry, tile)
+    dtype = accumulator(x.dtype)
+
+    def block(x, g):
+        v = _input_tiles(x.astype(dtype), geometry, per_axis)
+        z = _cotangent_tiles(g.astype(dtype), geometry, per_axis)
+        products = [_dot(_matrix(a), _matrix(b), (0, 0), precision) for a, b in zip(v, z, strict=True)]
+        return lax.optimization_barrier(products)
+
+    products = lax.optimization_barrier(sum_blocks(block, _images_per_block(geometry, per_axis), x, g))
+    taps = _along_axes([tuple(zip(*t.kernel, strict=True)) for t in per_axis], products)
+    return jnp.stack(taps).reshape(geometry.kernel_shape).astype(x.dtype)
+
+
+def _filter(x: Array, taps: list[Array], contracted: int, geometry: ConvGeometry, precision, tile: int | None) -> Array:
+    """Aᵀ [Σ U ⊙ V] A for a kernel given tap by tap, summed over its axis ``contracted``."""
+    per_axis = _transforms(geometry, tile)
+    dtype = accumulator(x.dtype)
+    u = lax.optimization_barrier(_along_axes([t.kernel for t in per_axis], [tap.astype(dtype) for tap in taps]))
+
+    def block(x):
+        v = _input_tiles(x.astype(dtype), geometry, per_axis)
+        products = [_dot(a, b, (x.ndim - 1, contracted), precision) for a, b in zip(v, u, strict=True)]
+        y = _output_tiles(lax.optimization_barrier(products), per_axis)
+        return lax.slice(y, (0,) * y.ndim, (x.shape[0], *geometry.output_shape[1:])).astype(x.dtype)
+
+    return map_blocks(block, _images_per_block(geometry, per_axis), x)
+
+
+def _dot(a: Array, b: Array, contracted: tuple[int, int], precision) -> Array:
+    a_axis, b_axis = contracted
+    return lax.dot_general(a, b, (((a_axis,), (b_axis,)), ((), ())), precision=precision)
+
+
+def _matrix(a: Array) -> Array:
+    """One row for each tile: XLA transposes what is contracted over several axes, and not what it is over one."""
+    return a.reshape(-1, a.shape[-1])
+
+
+def _transforms(geometry: ConvGeometry, tile: int | None) -> list[Transforms]:
+    """F(m, r) for each spatial axis; an axis of one tap has nothing to gain."""
+    if tile is None:
+        tile = 2 if tiles(geometry) < max(geometry.kernel_shape[-2:]) else None
+    return [
+        transforms(TILES[axis.window] if tile is None or axis.window == 1 else tile, axis.window)
+        for axis in geometry.axes
+    ]
+
+
+def tiles(geometry: ConvGeometry) -> int:
+    """Rows of each product, with the windows' own tiles; without end, where the images are only known at run time.
+
+    Where they are fewer than the channels, the products are bound by reading the kernel's transform: smaller tiles are
+    quicker then.
+    """
+    n = geometry.input_shape[0]
+    per_image = math.prod(-(-axis.output_size // TILES[axis.window]) for axis in geometry.axes)
+    return n * per_image if isinstance(n, int) else sys.maxsize
+
+
+def _tiles(axis: WindowAxis, t: Transforms) -> int:
+    """Tiles of m outputs that cover the axis."""
+    return -(-axis.output_size // len(t.output))
+
+
+def _images_per_block(geometry: ConvGeometry, per_axis: Sequence[Transforms]):
+    """Images whose transforms fit ``BLOCK_BYTES``."""
+    n, *_, c_in = geometry.input_shape
+    tiled = math.prod(_tiles(axis, t) * t.points for axis, t in zip(geometry.axes, per_axis, strict=True))
+    return images_per_block(n, 4 * tiled * (c_in + geometry.kernel_shape[-1]), BLOCK_BYTES)
+
+
+def _input_tiles(x: Array, geometry: ConvGeometry, per_axis: Sequence[Transforms]) -> list[Array]:
+    """V = Bᵀ d B for every tile: for each point an array of N, tiles, C_in."""
+    pads = []
+    for axis, t in zip(geometry.axes, per_axis, strict=True):
+        needed = _tiles(axis, t) * len(t.output) + axis.window - 1
+        pads.append((axis.pad_lo, needed - axis.size - axis.pad_lo, 0))
+    padded = lax.optimization_barrier(_pad(x, pads))
+    return _cut([t.input for t in per_axis], padded, geometry, per_axis)
+
+
+def _cotangent_tiles(g: Array, geometry: ConvGeometry, per_axis: Sequence[Transforms]) -> list[Array]:
+    """Z = A g Aᵀ for every tile: for each point an array of N, tiles, C_out."""
+    pads = [
+        (0, _tiles(axis, t) * len(t.output) - axis.output_size, 0)
+        for axis, t in zip(geometry.axes, per_axis, strict=True)
+    ]
+    padded = lax.optimization_barrier(_pad(g, pads))
+    return _cut([tuple(zip(*t.output, strict=True)) for t in per_axis], padded, geometry, per_axis)
+
+
+def _pad(array: Array, pads) -> Array:
+    return lax.pad(array, jnp.zeros((), array.dtype), [(0, 0, 0), *pads, (0, 0, 0)])
+
+
+def _cut(matrices: Sequence[Matrix], padded: Array, geometry: ConvGeometry, per_axis) -> list[Array]:
+    """Along each axis, the matrix times the elements of every tile; tiles start m elements apart."""
+    arrays = [padded]
+    for number, (matrix, axis, t) in enumerate(zip(matrices, geometry.axes, per_axis, strict=True), start=1):
+        m, last = len(t.output), (_tiles(axis, t) - 1) * len(t.output)
+        arrays = [
+            combination
+            for array in arrays
+            for combination in _combine(
+                matrix,
+                [lax.slice_in_dim(array, j, j + last + 1, m, number) for j in range(len(matrix[0]))],
+            )
+        ]
+        arrays = lax.optimization_barrier(arrays)
+    return arrays
+
+
+def _output_tiles(points: list[Array], per_axis: Sequence[Transforms]) -> Array:
+    """Aᵀ [·] A for every tile, and the tiles put together."""
+    arrays = points
+    for number, t in enumerate(per_axis, start=1):
+        rest = len(arrays) // t.points
+        arrays = [_interleave(_combine(t.output, arrays[i::rest]), number) for i in range(rest)]
+        arrays = lax.optimization_barrier(arrays) if rest > 1 else arrays
+    return arrays[0]
+
+
+def _interleave(arrays: list[Array], axis: int) -> Array:
+    """The j-th array's elements become every len(arrays)-th of the axis, beginning with j."""
+    *before, count = arrays[0].shape[: axis + 1]
+    return jnp.stack(arrays, axis + 1).reshape(*before, count * len(arrays), *arrays[0].shape[axis + 1 :])
+
+
+def _along_axes(matrices: Sequence[Matrix], arrays: list[Array]) -> list[Array]:
+    """(M₀ ⊗ M₁ ⊗ …) of arrays whose index runs over the axes in row-major order, as that of the results does."""
+    for matrix in matrices:
+        rest = len(arrays) // len(matrix[0])
+        columns = [_combine(matrix, arrays[i::rest]) for i in range(rest)]
+        arrays = [row for column in columns for row in column]
+    return arrays
+
+
+def _combine(matrix: Matrix, arrays: Sequence[Array]) -> list[Array]:
+    """The matrix times a column of arrays, without its zeros."""
+    return [
+        functools.reduce(jnp.add, [_times(entry, array) for entry, array in zip(row, arrays, strict=True) if entry])
+        for row in matrix
+    ]
+
+
+def _times(entry, array: Array) -> Array:
+    if abs(entry) == 1:
+        return array if entry == 1 else -array
+    return array * float(entry)
