@@ -2,3 +2,4 @@
 
 from jaxcnn.models.cnn import CNN as CNN
 from jaxcnn.models.layers import Conv as Conv
+from jaxcnn.models.layers import fast_convolutions as fast_convolutions

@@ -1,61 +1,60 @@
 """Flax layers over jaxcnn's convolution."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 from flax import linen as nn
-from flax.linen import initializers
-from jax import lax
-from jax import numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxcnn.ops import conv2d
-from jaxcnn.ops.geometry import Padding
+from jaxcnn.ops import conv_general_dilated
 
 
-class Conv(nn.Module):
-    """A two-dimensional convolution with a bias: :class:`flax.linen.Conv` over :func:`jaxcnn.conv2d`.
+class Conv(nn.Conv):
+    """:class:`flax.linen.Conv` over :func:`jaxcnn.conv_general_dilated`.
 
-    Its parameters are Flax's, ``kernel`` (HWIO) and ``bias``, with Flax's initial values, so that they move both ways.
+    Its fields, its parameters (``kernel``, HWIO for images, and ``bias``) and their initial values are Flax's, so that
+    checkpoints move both ways. The window is 3 × 3 where none is given.
 
     Attributes:
-      features: channels of the output.
-      kernel_size: height and width of the window.
-      strides: one number or two.
-      padding: "SAME", "VALID", a number, or one number or (lo, hi) an axis.
-      kernel_dilation: one number or two.
-      feature_group_count: independent groups of channels.
-      use_bias: whether a bias is added to each output channel.
       algorithm: as in :func:`jaxcnn.conv2d`.
-      precision: as in :func:`jaxcnn.conv2d`.
     """
 
-    features: int
-    kernel_size: Sequence[int] = (3, 3)
-    strides: int | Sequence[int] = 1
-    padding: Padding = "SAME"
-    kernel_dilation: int | Sequence[int] = 1
-    feature_group_count: int = 1
-    use_bias: bool = True
+    kernel_size: int | Sequence[int] = (3, 3)
     algorithm: str = "auto"
-    precision: lax.PrecisionLike = None
 
-    @nn.compact
-    def __call__(self, x: Float[Array, "n h w c_in"]) -> Float[Array, "n h_out w_out features"]:
-        """Convolve NHWC images; the parameters are float32 and take x's dtype, integers are taken for float32."""
-        x = x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(jnp.float32)
-        shape = (*self.kernel_size, x.shape[-1] // max(self.feature_group_count, 1), self.features)
-        kernel = self.param("kernel", initializers.lecun_normal(), shape, jnp.float32)
-        y = conv2d(
-            x,
-            kernel.astype(x.dtype),
-            strides=self.strides,
-            padding=self.padding,
-            kernel_dilation=self.kernel_dilation,
-            feature_group_count=self.feature_group_count,
-            algorithm=self.algorithm,
-            precision=self.precision,
-        )
-        if not self.use_bias:
-            return y
-        bias = self.param("bias", initializers.zeros_init(), (self.features,), jnp.float32)
-        return y + bias.astype(x.dtype)
+    def __post_init__(self):
+        self.conv_general_dilated = _convolution(self.algorithm)
+        super().__post_init__()
+
+    def __call__(self, inputs: Float[Array, "*batch spatial c_in"]) -> Float[Array, "*batch spatial features"]:
+        """Convolve N, spatial axes, C; any number of leading batch axes, as Flax does."""
+        if inputs.shape[-1] % self.feature_group_count:
+            raise ValueError(
+                f"input channels must be a multiple of feature_group_count={self.feature_group_count}, "
+                f"x has {inputs.shape[-1]}"
+            )
+        return super().__call__(inputs)
+
+
+@functools.cache
+def _convolution(algorithm: str) -> Callable[..., Array]:
+    """One object for an algorithm: modules that are equal must have equal fields."""
+    return functools.partial(conv_general_dilated, algorithm=algorithm)
+
+
+def fast_convolutions(next_function: Callable, args, kwargs, context: nn.module.InterceptorContext):
+    """An interceptor for :func:`flax.linen.intercept_methods`: each Flax convolution in a model computed by jaxcnn.
+
+    >>> import jax
+    >>> from jax import numpy as jnp
+    >>> model = nn.Sequential([nn.Conv(4, (3, 3)), nn.relu, nn.Conv(2, (1, 1))])
+    >>> with nn.intercept_methods(fast_convolutions):
+    ...     y, variables = model.init_with_output(jax.random.key(0), jnp.ones((1, 8, 8, 1)))
+    >>> y.shape
+    (1, 8, 8, 2)
+    """
+    module = context.module
+    if isinstance(module, nn.Conv) and context.method_name == "__call__" and module.conv_general_dilated is None:
+        # Flax asks this field for the function; a bound module is an apply's own copy, and frozen.
+        object.__setattr__(module, "conv_general_dilated", _convolution("auto"))
+    return next_function(*args, **kwargs)

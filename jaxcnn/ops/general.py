@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
@@ -33,7 +34,8 @@ def conv_general_dilated(
     """The general convolution of :func:`jax.lax.conv_general_dilated`, as a drop-in for it.
 
     What jaxcnn's own algorithms do not cover is XLA's convolution: a dilated input, groups of images, another type of
-    the result than that of the arrays, integers, results that are empty, and an ``out_sharding``.
+    the result than that of the arrays (but for a wider one on the CPU), integers, results that are empty, and an
+    ``out_sharding``.
 
     Args:
       lhs, rhs, window_strides, padding, lhs_dilation, rhs_dilation, dimension_numbers, feature_group_count,
@@ -49,22 +51,28 @@ def conv_general_dilated(
     (1, 16, 4, 4)
     """
     check_algorithm(algorithm)
-    with_lax = partial(
-        lax.conv_general_dilated,
-        window_strides=window_strides,
-        padding=padding,
-        lhs_dilation=lhs_dilation,
-        rhs_dilation=rhs_dilation,
-        dimension_numbers=dimension_numbers,
-        feature_group_count=feature_group_count,
-        batch_group_count=batch_group_count,
-        precision=precision,
-        preferred_element_type=preferred_element_type,
-        out_sharding=out_sharding,
-    )
+    options: dict[str, Any] = {
+        "window_strides": window_strides,
+        "padding": padding,
+        "lhs_dilation": lhs_dilation,
+        "rhs_dilation": rhs_dilation,
+        "dimension_numbers": dimension_numbers,
+        "feature_group_count": feature_group_count,
+        "batch_group_count": batch_group_count,
+        "precision": precision,
+        "out_sharding": out_sharding,
+    }
+    with_lax = partial(lax.conv_general_dilated, preferred_element_type=preferred_element_type, **options)
     if algorithm == "xla":
         return with_lax(lhs, rhs)
     result = jax.eval_shape(with_lax, lhs, rhs)  # raises what lax raises
+    if algorithm == "auto" and _one_type(lhs, rhs) and _is_wider(result.dtype, lhs.dtype):
+
+        def widened(lhs, rhs):
+            return conv_general_dilated(lhs.astype(result.dtype), rhs.astype(result.dtype), **options)
+
+        # Only the CPU has nothing to gain from narrow numbers.
+        return lax.platform_dependent(lhs, rhs, cpu=widened, default=with_lax)
     numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
     limits = {
         f"lhs_dilation={lhs_dilation}": any(step != 1 for step in lhs_dilation or ()),
@@ -96,6 +104,11 @@ def conv_general_dilated(
 def _one_type(*arrays) -> bool:
     """Whether all have one type of floating-point numbers."""
     return len({array.dtype for array in arrays}) == 1 and jnp.issubdtype(arrays[0].dtype, jnp.floating)
+
+
+def _is_wider(dtype, than) -> bool:
+    """Whether a floating-point type is wider than another."""
+    return jnp.issubdtype(dtype, jnp.floating) and jnp.dtype(dtype).itemsize > jnp.dtype(than).itemsize
 
 
 def _has_windows(lhs_shape: Sequence[int], result_shape: Sequence[int], numbers: lax.ConvDimensionNumbers) -> bool:

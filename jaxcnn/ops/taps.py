@@ -8,6 +8,7 @@ channels under a small window, or a depthwise convolution's) a matrix product ha
 backend makes of this sum a loop that runs at the speed of the memory.
 """
 
+import functools
 import math
 
 from jax import numpy as jnp
@@ -32,10 +33,13 @@ def convolve(
     """y, term by term; in float32 or better."""
     dtype = accumulator(x.dtype)
     w = kernel.astype(dtype).reshape(-1, geometry.inputs_per_group, geometry.groups, geometry.outputs_per_group)
-    y = jnp.zeros((), dtype)
-    for tap, inputs in zip(_grouped_taps(x.astype(dtype), geometry), w, strict=True):
-        for j, row in enumerate(inputs):
-            y += tap[..., j, None] * row
+    outer = tuple(range(x.ndim - 1))
+    products = (
+        tap[..., j, None] * jnp.expand_dims(row, outer)
+        for tap, inputs in zip(_grouped_taps(x.astype(dtype), geometry), w, strict=True)
+        for j, row in enumerate(inputs)
+    )
+    y = functools.reduce(jnp.add, products)
     return y.reshape(*y.shape[:-2], geometry.output_shape[-1]).astype(x.dtype)
 
 

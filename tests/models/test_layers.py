@@ -4,7 +4,7 @@ import pytest
 from flax import linen as nn
 from jax import numpy as jnp
 
-from jaxcnn.models import Conv
+from jaxcnn.models import Conv, fast_convolutions
 
 OPTIONS = {
     "defaults": {},
@@ -24,13 +24,55 @@ def test_parameters_and_outputs_are_those_of_flax(options):
     np.testing.assert_allclose(mine.apply(variables, x), flaxs.apply(variables, x), rtol=1e-5, atol=1e-6)
 
 
-def test_a_low_precision_input_gives_a_low_precision_output():
+@pytest.mark.parametrize("dtype", [None, jnp.bfloat16, jnp.float32])
+def test_types_are_those_of_flax(dtype):
     x = jnp.ones((1, 4, 4, 2), jnp.bfloat16)
-    variables = Conv(3).init(jax.random.key(0), x)
-    assert Conv(3).apply(variables, x).dtype == jnp.bfloat16
+    mine, flaxs = (layer(3, (3, 3), dtype=dtype) for layer in (Conv, nn.Conv))
+    with jax.numpy_dtype_promotion("standard"):
+        variables = mine.init(jax.random.key(0), x)
+        assert mine.apply(variables, x).dtype == flaxs.apply(variables, x).dtype
     assert variables["params"]["kernel"].dtype == jnp.float32
 
 
+@pytest.mark.parametrize("shape", [(2, 9, 3), (2, 5, 4, 6, 3), (7, 6, 3), (2, 3, 7, 6, 3)])
+def test_any_number_of_spatial_and_batch_axes_as_in_flax(shape):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
+    window = {(2, 9, 3): (3,), (2, 5, 4, 6, 3): (3, 1, 2)}.get(shape, (3, 3))
+    variables = Conv(4, window).init(jax.random.key(0), x)
+    np.testing.assert_allclose(
+        Conv(4, window).apply(variables, x), nn.Conv(4, window).apply(variables, x), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_equal_layers_are_equal_and_their_algorithm_can_be_changed():
+    assert Conv(3) == Conv(3)
+    assert hash(Conv(3)) == hash(Conv(3))
+    x = jnp.ones((1, 4, 4, 2))
+    variables = Conv(3).init(jax.random.key(0), x)
+    text = jax.jit(Conv(3).clone(algorithm="fft").apply).lower(variables, x).as_text()
+    assert "stablehlo.fft" in text
+
+
+def test_an_unknown_algorithm_is_refused():
+    with pytest.raises(ValueError, match=r"algorithm must be one of auto, .*, found 'fastest'"):
+        Conv(3, algorithm="fastest").init(jax.random.key(0), jnp.ones((1, 4, 4, 2)))
+
+
 def test_groups_that_do_not_divide_the_channels_are_refused():
-    with pytest.raises(ValueError, match="2 input channels × 2 groups, x has 5"):
+    with pytest.raises(ValueError, match="a multiple of feature_group_count=2, x has 5"):
         Conv(4, feature_group_count=2).init(jax.random.key(0), jnp.ones((1, 4, 4, 5)))
+
+
+def test_the_convolutions_of_a_flax_model_are_jaxcnns_within_the_interceptor():
+    model = nn.Sequential([nn.Conv(16, (3, 3)), nn.relu, nn.Conv(8, (1, 1)), nn.Dense(2)])
+    x = jnp.ones((2, 8, 8, 1))
+    variables = model.init(jax.random.key(0), x)
+    expected = model.apply(variables, x)
+
+    def apply(variables, x):
+        with nn.intercept_methods(fast_convolutions):
+            return model.apply(variables, x)
+
+    np.testing.assert_allclose(apply(variables, x), expected, rtol=1e-5, atol=1e-6)
+    assert "stablehlo.convolution" in jax.jit(model.apply).lower(variables, x).as_text()
+    assert "stablehlo.convolution" not in jax.jit(apply).lower(variables, x).as_text()
