@@ -7,22 +7,30 @@ import json
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr
+from contextlib import nullcontext, redirect_stderr
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import jax
 import tyro
 
-from jaxcnn import selfcheck
+from jaxcnn import selfcheck, tuning
 from jaxcnn import train as training
 from jaxcnn.data import read_images
 from jaxcnn.errors import InputError
+from jaxcnn.ops import tuned
 from jaxcnn.report import console, summary, write_report
 from jaxcnn.train.device import select_device
+from jaxcnn.tuning.targets import requested
 from jaxcnn.usercode import check_function
 
 RUNS = Path("runs")
+
+Shapes = Annotated[
+    tuple[str, ...], tyro.conf.arg(metavar="SHAPE [SHAPE ...]", help_behavior_hint="(one for each argument)")
+]
+Target = Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[TARGET]")]
+FloatType = Literal["float32", "float64", "float16", "bfloat16"]
 
 
 def lab(run_dir: Path | None = None, overwrite: bool = False, seed: int = 0, device: str | None = None) -> None:
@@ -104,11 +112,9 @@ def predict(
 
 
 def check(
-    target: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[TARGET]")] = None,
-    shapes: Annotated[
-        tuple[str, ...], tyro.conf.arg(metavar="SHAPE [SHAPE ...]", help_behavior_hint="(one for each argument)")
-    ] = (),
-    dtype: Literal["float32", "float64", "float16", "bfloat16"] = "float32",
+    target: Target = None,
+    shapes: Shapes = (),
+    dtype: FloatType = "float32",
     order: Literal[1, 2] = 1,
     seed: int = 0,
     device: str | None = None,
@@ -141,6 +147,50 @@ def check(
         sys.exit(1)
 
 
+def tune(
+    target: Target = None,
+    shapes: Shapes = (),
+    dtype: FloatType = "float32",
+    model: str | None = None,
+    data: str | None = None,
+    batch_size: int | None = None,
+    features: tuple[int, ...] = (),
+    convolutions: Annotated[
+        tuple[str, ...], tyro.conf.arg(metavar='"IMAGES KERNEL [STRIDES]" ...', help_behavior_hint="(quoted, one each)")
+    ] = (),
+    rounds: int = 10,
+    device: str | None = None,
+    as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
+) -> None:
+    """Measure the algorithms for convolutions and their gradients; programs compiled from then on use the fastest.
+
+    jaxcnn tune mine.ops:norm --shapes 64,32,32,64 measures the convolutions in norm,
+    jaxcnn tune --model cnn --data digits those of jaxcnn train, and
+    jaxcnn tune --convolutions "64,32,32,64 3,3,64,64" that of 64 images with a 3×3 kernel.
+    The table is kept in the user's cache, one file a device, and is followed wherever algorithm is "auto".
+
+    Args:
+      target: package.module:function, looked for in the current directory first.
+      shapes: Shapes of the target's arguments: 4,8,8,1 or scalar.
+      dtype: Type of the target's arguments and of --convolutions.
+      model: A network (cnn), whose training step is measured.
+      data: What the model is trained on: a data set's name or an .npz file; digits if not given.
+      batch_size: Images a step of the model's training; as in jaxcnn train if not given.
+      features: Channels of the model's stages; as in jaxcnn train if not given.
+      convolutions: Convolutions with SAME padding, such as "64,32,32,64 3,3,64,64 2" for strides of 2.
+      rounds: Samples of each algorithm.
+      device: cpu, gpu or tpu; the platform that JAX prefers if not given.
+      as_json: Print JSON instead of a table.
+    """
+    if rounds < 1:
+        raise InputError(f"rounds: expected a positive integer, found {rounds}")
+    (selected,) = select_device(device).device_set
+    with jax.default_device(selected), jax.enable_x64(True) if dtype == "float64" else nullcontext():
+        config = {"data": data, "batch_size": batch_size, "features": features or None}
+        found = requested(target, shapes, model, config, convolutions, dtype)
+        _show_tuned(list(tuning.tune_convolutions(found, rounds=rounds)), selected, as_json)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command.
 
@@ -163,7 +213,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parse(arguments: Sequence[str] | None) -> Callable[[], None]:
     """The command with its arguments; what tyro draws in a box about wrong ones becomes one line."""
-    commands: dict[str, Callable[..., Any]] = {f.__name__: _deferred(f) for f in (lab, train, evaluate, predict, check)}
+    functions = (lab, train, evaluate, predict, check, tune)
+    commands: dict[str, Callable[..., Any]] = {f.__name__: _deferred(f) for f in functions}
     drawn = io.StringIO()
     try:
         with redirect_stderr(drawn):
@@ -228,6 +279,22 @@ def _check_own(seed: int) -> bool:
         print(f"{result.case.name}: {result.report}\n")
     print(f"{len(results) - len(wrong)} of {len(results)} are right")
     return not wrong
+
+
+def _show_tuned(results: Sequence[tuning.Tuned], device, as_json: bool) -> None:
+    """What was found, and the file that it was added to."""
+    file = tuned.path(device)
+    if as_json:
+        print(json.dumps({"file": str(file), "convolutions": [result.record() for result in results]}, indent=2))
+        return
+    algorithms = list(dict.fromkeys(name for result in results for name in result.timings))
+    columns = ["operation", "images", "kernel", "strides", "type", *(f"{name}, ms" for name in algorithms)]
+    rows = [result.row(algorithms) for result in results]
+    console.print_table(f"Algorithms on {device.device_kind}", [*columns, "rule of thumb", "chosen"], rows)
+    for result in results:
+        for name, reason in result.left_out.items():
+            print(f"{result.convolution.operation} by {name} was left out: {reason}")
+    print(f"Table: {file}")
 
 
 def _exit(status: int, message: object) -> None:

@@ -39,9 +39,7 @@ def check_function(target: str, shapes: Sequence[str], dtype: str, order: int, s
       InputError: the target, or one of the shapes, is not what is described above, or the function does not take
         arguments of these shapes.
     """
-    sizes = [parse_shape(text) for text in shapes]
-    if not sizes:
-        raise InputError(f"shapes: expected one for each argument of {target}, such as 4,8,8,1, found none")
+    sizes = parse_shapes(target, shapes)
     with jax.enable_x64(True) if dtype == "float64" else nullcontext():
         f = load_function(target)
         keys = jax.random.split(jax.random.key(seed), len(sizes))
@@ -77,6 +75,17 @@ def load_function(target: str) -> Callable[..., Any]:
     if not callable(f):
         raise InputError(f"{target}: expected a function, found a value of type {type(f).__name__}")
     return f
+
+
+def parse_shapes(target: str, shapes: Sequence[str]) -> list[tuple[int, ...]]:
+    """The shapes of a function's arguments.
+
+    Raises:
+      InputError: there are none, or one is not such a text as :func:`parse_shape` reads.
+    """
+    if not shapes:
+        raise InputError(f"shapes: expected one for each argument of {target}, such as 4,8,8,1, found none")
+    return [parse_shape(text) for text in shapes]
 
 
 def parse_shape(text: str) -> tuple[int, ...]:

@@ -31,6 +31,12 @@ def sine(x):
 
 
 sine.defvjp(lambda x: (jnp.sin(x), x), lambda x, g: (1.01 * g * jnp.cos(x),))
+
+
+def layer(x, kernel):
+    from jaxcnn import conv2d
+
+    return jnp.sum(conv2d(x, kernel))
 """
 SMALL = ["--epochs", "2", "--features", "4", "--hidden", "--batch-size", "256"]
 
@@ -166,6 +172,47 @@ def test_check_finds_the_error_of_a_users_function(user_code, capsys):
     assert run(capsys, "check", "their.ops:sine", "--shapes", 3, "--seed", 8)[1] != out
 
 
+@pytest.fixture
+def own_cache(tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder
+
+
+def test_tune_measures_a_users_function_and_shows_its_table(user_code, own_cache, capsys):
+    arguments = ["their.ops:layer", "--shapes", "1,6,6,2", "3,3,2,2", "--rounds", 1]
+    status, out, err = run(capsys, "tune", *arguments)
+    assert (status, err) == (0, "")
+    (file,) = (path for path in own_cache.rglob("*") if path.is_file())
+    assert out.endswith(f"Table: {file}\n")
+    rows = re.findall(r"^│ (\w+) +│ 1×6×6×2 │ 3×3×2×2 │ +1×1 │ float32 │.*│ (\w+) │$", out, re.MULTILINE)
+    assert [operation for operation, _ in rows] == ["convolve", "input_gradient", "kernel_gradient"]
+    assert [chosen for _, chosen in rows] == list(json.loads(file.read_text())["algorithms"].values())
+
+
+def test_tune_reads_shapes_and_prints_json(own_cache, capsys):
+    arguments = ["--convolutions", "1,6,6,4 3,3,2,4 2", "1,6,1 3,1,2", "--rounds", 1, "--dtype", "float64", "--json"]
+    status, out, err = run(capsys, "tune", *arguments)
+    assert (status, err) == (0, "")
+    result = json.loads(out)
+    assert len(json.loads((own_cache / result["file"]).read_text())["algorithms"]) == 6
+    first, *_, last = result["convolutions"]
+    assert (first["strides"], first["feature_group_count"], first["dtype"]) == ([2, 2], 2, "float64")
+    assert (last["operation"], last["input_shape"]) == ("kernel_gradient", [1, 6, 1])
+    assert last["chosen"] in last["seconds"]
+
+
+def test_tune_measures_a_models_training(own_cache, capsys, monkeypatch):
+    """Those that the training's program has, and no others."""
+    asked = []
+    monkeypatch.setattr(cli.tuning, "tune_convolutions", lambda found, rounds: asked.extend(found) or [])
+    arguments = ["--model", "cnn", "--data", "lab", "--batch-size", 4, "--features", 3, 5]
+    assert run(capsys, "tune", *arguments)[0] == 0
+    shapes = [(geometry.input_shape, geometry.kernel_shape) for _, geometry, _ in asked]
+    assert set(shapes) == {((4, 8, 8, 1), (3, 3, 1, 3)), ((4, 4, 4, 3), (3, 3, 3, 5))}
+    assert len(shapes) == 6
+
+
 BAD = {
     "unknown data": (["train", "--data", "mnits"], "'mnits'"),
     "a path that does not exist": (["train", "--data", "no/such.npz"], "no/such.npz"),
@@ -177,7 +224,7 @@ BAD = {
     "a value that is missing": (["train", "--epochs"], "--epochs"),
     "an unknown flag": (["train", "--epoch", 3], "--epoch"),
     "an unknown command": (["trane"], "trane"),
-    "no command": ([], "Missing subcommand: Expected one of {lab, train, evaluate, predict, check}"),
+    "no command": ([], "Missing subcommand: Expected one of {lab, train, evaluate, predict, check, tune}"),
     "a run that is not there": (["evaluate", "runs/none"], "runs/none"),
     "no images": (["predict", "{lab}"], "expected the paths of images, found none"),
     "an image that is not there": (["predict", "{lab}", "none.png"], "none.png"),
@@ -207,6 +254,34 @@ BAD = {
         ["check", "their.ops:norm", "--shapes", 3],
         "their.ops:norm: f cannot be evaluated at x float32[3]: TypeError: norm() missing 1",
     ),
+    "nothing to tune": (["tune"], "target: expected package.module:function, --model or --convolutions, found none"),
+    "shapes without a target to tune": (["tune", "--shapes", 3], "target: expected package.module:function before"),
+    "a target to tune without shapes": (["tune", "their.ops:layer"], "shapes: expected one for each argument"),
+    "no such function to tune": (["tune", "their.ops:nrom", "--shapes", 3], "found none of this name in their.ops"),
+    "nothing to tune in it": (
+        ["tune", "their.ops:norm", "--shapes", 3, 3],
+        'their.ops:norm: expected convolutions of jaxcnn with algorithm="auto", found none',
+    ),
+    "shapes that a function does not take": (
+        ["tune", "their.ops:layer", "--shapes", "1,6,6,2", "3,3,4,2"],
+        "expected a JAX function of 1,6,6,2, 3,3,4,2, found ValueError: kernel has 4 input channels, x has 2",
+    ),
+    "data without a model": (["tune", "--data", "lab", "--batch-size", 3], "--model NAME beside --data, --batch-size"),
+    "an unknown model": (["tune", "--model", "vgg"], "model: expected one of cnn, found 'vgg'"),
+    "a zero batch to tune": (["tune", "--model", "cnn", "--batch-size", 0], "batch_size: expected a positive integer"),
+    "unknown data to tune": (["tune", "--model", "cnn", "--data", "mnits"], "'mnits'"),
+    "a model too deep": (
+        ["tune", "--model", "cnn", "--data", "lab", "--features", 2, 2, 2, 2, 2],
+        "expected a model that fits the images of lab, found that its ",
+    ),
+    "images without a kernel": (["tune", "--convolutions", "1,6,6,2"], "expected images, kernel and maybe strides"),
+    "a kernel that does not fit": (["tune", "--convolutions", "1,6,6,2 3,3,3,2"], "kernel has 3 input channels"),
+    "a convolution of words": (["tune", "--convolutions", "1,6,6,2 3x3"], "expected sizes of at least 0"),
+    "no images to convolve": (["tune", "--convolutions", "0,6,6,2 3,3,2,2"], "expected at least one image"),
+    "a zero stride": (["tune", "--convolutions", "1,6,6,2 3,3,2,2 0"], "strides must be a positive integer, found 0"),
+    "scalars to convolve": (["tune", "--convolutions", "scalar scalar"], "at least one spatial axis"),
+    "zero rounds": (["tune", "--rounds", 0], "rounds: expected a positive integer, found 0"),
+    "an absent device to tune": (["tune", "--device", "tpu"], "device: expected one that is present (cpu)"),
     "an existing run": (["lab", "--run-dir", "{lab}"], "expected none yet, found one"),
 }
 

@@ -26,7 +26,8 @@ MAY_IMPORT = {
     "report": {"train", "models", "losses", "metrics", "data", "bench"},
     "selfcheck": {"ops", "models", "losses", "verify", "bench"},
     "usercode": {"verify"},
-    "cli": {"train", "data", "report", "selfcheck", "usercode"},
+    "tuning": {"ops", "bench", "train", "usercode"},
+    "cli": {"train", "data", "report", "selfcheck", "usercode", "tuning", "ops"},
     "__main__": {"cli"},
 }
 NOT_EVEN_ERRORS = {"ops", "reference"}

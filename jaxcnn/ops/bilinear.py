@@ -22,6 +22,7 @@ from jaxtyping import Array
 
 from jaxcnn.ops import choose
 from jaxcnn.ops.geometry import ConvGeometry
+from jaxcnn.ops.precision import resolved
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 """Those that a choice of algorithm is made for; any other compiles XLA's own convolution."""
@@ -108,7 +109,7 @@ def bind(
 ) -> Array:
     """The primitive's result for two arrays of one dtype, whose shapes are the geometry's; it is not checked again."""
     a, b = _vary_alike(a, b)
-    return primitive.bind(a, b, geometry=geometry, algorithm=algorithm, precision=precision)
+    return primitive.bind(a, b, geometry=geometry, algorithm=algorithm, precision=resolved(precision))
 
 
 def _vary_alike(a, b):

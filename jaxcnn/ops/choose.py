@@ -1,17 +1,14 @@
 """Which algorithm for which convolution on which platform: what was measured there, else a rule of thumb."""
 
 import math
-from typing import Literal
 
 from jax import numpy as jnp
 
-from jaxcnn.ops import direct, fft, im2col, taps, winograd
+from jaxcnn.ops import im2col, taps, tuned, winograd
+from jaxcnn.ops.algorithms import IMPLEMENTATIONS, Operation
 from jaxcnn.ops.geometry import ConvGeometry
 from jaxcnn.ops.precision import is_highest
 
-Operation = Literal["convolve", "input_gradient", "kernel_gradient"]
-
-IMPLEMENTATIONS = {"xla": direct, "im2col": im2col, "winograd": winograd, "fft": fft}
 ALGORITHMS = ("auto", *IMPLEMENTATIONS)
 
 
@@ -29,7 +26,13 @@ def implementation(operation: Operation, algorithm: str):
 
 
 def algorithm(operation: Operation, geometry: ConvGeometry, dtype, precision, platform: str | None) -> str:
-    """The name of the algorithm for a convolution on a platform; None is one that nothing is known of."""
+    """The name of the algorithm for a convolution on a platform; None is one that nothing is known of.
+
+    It is the one that was measured to be fastest (:mod:`jaxcnn.ops.tuned`), if that is exact enough; else a guess.
+    """
+    name = tuned.lookup(operation, geometry, dtype, platform)
+    if name is not None and is_exact_enough(name, dtype, precision):
+        return name
     return rule_of_thumb(operation, geometry, dtype, precision, platform)
 
 
@@ -53,9 +56,14 @@ def rule_of_thumb(operation: Operation, geometry: ConvGeometry, dtype, precision
     return "winograd" if _winograd_pays(geometry, dtype, precision) else "xla"
 
 
+def is_exact_enough(algorithm: str, dtype, precision) -> bool:
+    """Whether an algorithm may be chosen unasked: Winograd's in float32, unless the highest precision is asked for."""
+    return algorithm != "winograd" or (jnp.dtype(dtype) == jnp.float32 and not is_highest(precision))
+
+
 def _winograd_pays(geometry: ConvGeometry, dtype, precision) -> bool:
-    """In float32, unless the highest precision is asked for; with channels enough to pay for the transforms."""
-    if winograd.limit(geometry) or dtype != jnp.float32 or is_highest(precision):
+    """Where it is exact enough, with channels enough to pay for the transforms."""
+    if winograd.limit(geometry) or not is_exact_enough("winograd", dtype, precision):
         return False
     c_in, c_out = geometry.kernel_shape[-2:]
     windows = [axis.window for axis in geometry.axes if axis.window > 1]

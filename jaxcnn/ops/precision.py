@@ -4,7 +4,10 @@ import jax
 from jax import lax
 from jax import numpy as jnp
 
-RELAXED = (None, lax.Precision.DEFAULT, lax.Precision.HIGH, "default", "fastest", "bfloat16", "high", "bfloat16_3x")
+RELAXED = (
+    *(None, lax.Precision.DEFAULT, lax.Precision.HIGH),
+    *("default", "fastest", "bfloat16", "high", "bfloat16_3x", "tensorfloat32"),
+)
 """Precisions that leave some rounding to the machine."""
 
 
@@ -13,9 +16,15 @@ def accumulator(dtype):
     return jnp.dtype(dtype if jnp.dtype(dtype).itemsize >= 4 else jnp.float32)
 
 
-def is_highest(precision: lax.PrecisionLike) -> bool:
-    """Whether float32 is to be as exact as it can be; the process' default where nothing is said."""
+def resolved(precision: lax.PrecisionLike) -> lax.PrecisionLike:
+    """The precision, hashable; the default of the moment where nothing is said, as lax takes it when it traces."""
     if precision is None:
-        precision = jax.config.values["jax_default_matmul_precision"]
-    operands = precision if isinstance(precision, tuple | list) else (precision,)
+        return jax.config.values["jax_default_matmul_precision"]
+    return tuple(precision) if isinstance(precision, list) else precision
+
+
+def is_highest(precision: lax.PrecisionLike) -> bool:
+    """Whether float32 is to be as exact as it can be."""
+    precision = resolved(precision)
+    operands = precision if isinstance(precision, tuple) else (precision,)
     return any(operand not in RELAXED for operand in operands)

@@ -10,8 +10,9 @@ Each of the (m + r − 1)² points is a matrix product, over channels in the fir
 is the first transposed. ∂L/∂x is the convolution of g with the rotated kernel: the first line again. F(4, 3) needs 4
 times fewer multiplications than the sum in two dimensions, F(2, 3) 2.25 times fewer.
 
-The transforms are applied one axis at a time, with a barrier after each, and each point is an array of its own: XLA
-then makes of each one loop over contiguous channels, and of each product a call of its matrix product.
+The transforms are applied one axis at a time, with a barrier after each, so that XLA makes of each a loop over
+contiguous channels. Along the last axis the points are an axis of the array, along the others an array each: all of
+them apart would be somewhat faster and several times slower to compile.
 
 Rounding grows with the powers of the points: in float32, relative to float64, F(2, 3) is as exact as the sum (5e-7),
 F(4, 3) about 3e-6, F(6, 3) about 2e-5 (``tests/ops/test_winograd.py`` holds them to that).
@@ -22,6 +23,7 @@ import math
 import sys
 from collections.abc import Sequence
 
+import numpy as np
 from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array, Float
@@ -60,8 +62,7 @@ def convolve(
     tile: int | None = None,
 ) -> Float[Array, "n *output c_out"]:
     """y = Aᵀ [Σ_c U_c ⊙ V_c] A, tile by tile; ``tile`` is m, if not the window's own."""
-    taps = list(kernel.reshape(-1, *kernel.shape[-2:]))
-    return _filter(x, taps, 0, geometry, precision, tile)
+    return _filter(x, kernel, 0, geometry, precision, tile)
 
 
 def input_gradient(
@@ -73,8 +74,8 @@ def input_gradient(
     tile: int | None = None,
 ) -> Float[Array, "n *spatial c_in"]:
     """∂L/∂x: g convolved with the rotated kernel."""
-    taps = list(kernel.reshape(-1, *kernel.shape[-2:]))
-    return _filter(g, taps[::-1], 1, geometry.transposed, precision, tile)
+    rotated = jnp.flip(kernel, range(kernel.ndim - 2))
+    return _filter(g, rotated, 1, geometry.transposed, precision, tile)
 
 
 def kernel_gradient(
@@ -92,47 +93,13 @@ def kernel_gradient(
     def block(x, g):
         v = _input_tiles(x.astype(dtype), geometry, per_axis)
         z = _cotangent_tiles(g.astype(dtype), geometry, per_axis)
-        products = [_dot(_matrix(a), _matrix(b), (0, 0), precision) for a, b in zip(v, z, strict=True)]
+        products = [_products(_rows(a), _rows(b), (1, 1), precision) for a, b in zip(v, z, strict=True)]
         return lax.optimization_barrier(products)
 
     products = lax.optimization_barrier(sum_blocks(block, _images_per_block(geometry, per_axis), x, g))
-    taps = _along_axes([tuple(zip(*t.kernel, strict=True)) for t in per_axis], products)
+    *outer, last = (_transpose(t.kernel) for t in per_axis)
+    taps = [jnp.stack(_combine(last, list(row))) for row in _along_axes(outer, products)]
     return jnp.stack(taps).reshape(geometry.kernel_shape).astype(x.dtype)
-
-
-def _filter(x: Array, taps: list[Array], contracted: int, geometry: ConvGeometry, precision, tile: int | None) -> Array:
-    """Aᵀ [Σ U ⊙ V] A for a kernel given tap by tap, summed over its axis ``contracted``."""
-    per_axis = _transforms(geometry, tile)
-    dtype = accumulator(x.dtype)
-    u = lax.optimization_barrier(_along_axes([t.kernel for t in per_axis], [tap.astype(dtype) for tap in taps]))
-
-    def block(x):
-        v = _input_tiles(x.astype(dtype), geometry, per_axis)
-        products = [_dot(a, b, (x.ndim - 1, contracted), precision) for a, b in zip(v, u, strict=True)]
-        y = _output_tiles(lax.optimization_barrier(products), per_axis)
-        return lax.slice(y, (0,) * y.ndim, (x.shape[0], *geometry.output_shape[1:])).astype(x.dtype)
-
-    return map_blocks(block, _images_per_block(geometry, per_axis), x)
-
-
-def _dot(a: Array, b: Array, contracted: tuple[int, int], precision) -> Array:
-    a_axis, b_axis = contracted
-    return lax.dot_general(a, b, (((a_axis,), (b_axis,)), ((), ())), precision=precision)
-
-
-def _matrix(a: Array) -> Array:
-    """One row for each tile: XLA transposes what is contracted over several axes, and not what it is over one."""
-    return a.reshape(-1, a.shape[-1])
-
-
-def _transforms(geometry: ConvGeometry, tile: int | None) -> list[Transforms]:
-    """F(m, r) for each spatial axis; an axis of one tap has nothing to gain."""
-    if tile is None:
-        tile = 2 if tiles(geometry) < max(geometry.kernel_shape[-2:]) else None
-    return [
-        transforms(TILES[axis.window] if tile is None or axis.window == 1 else tile, axis.window)
-        for axis in geometry.axes
-    ]
 
 
 def tiles(geometry: ConvGeometry) -> int:
@@ -144,6 +111,42 @@ def tiles(geometry: ConvGeometry) -> int:
     n = geometry.input_shape[0]
     per_image = math.prod(-(-axis.output_size // TILES[axis.window]) for axis in geometry.axes)
     return n * per_image if isinstance(n, int) else sys.maxsize
+
+
+def _filter(x: Array, kernel: Array, contracted: int, geometry: ConvGeometry, precision, tile: int | None) -> Array:
+    """Aᵀ [Σ U ⊙ V] A, summed over the kernel's channels: its inputs, ``contracted`` = 0, or its outputs, 1."""
+    per_axis = _transforms(geometry, tile)
+    dtype = accumulator(x.dtype)
+    u = lax.optimization_barrier(_kernel_points(kernel.astype(dtype), per_axis))
+
+    def block(x):
+        v = _input_tiles(x.astype(dtype), geometry, per_axis)
+        products = [_products(a, b, (x.ndim, contracted + 1), precision) for a, b in zip(v, u, strict=True)]
+        y = _output_tiles(lax.optimization_barrier(products), per_axis)
+        return lax.slice(y, (0,) * y.ndim, (x.shape[0], *geometry.output_shape[1:])).astype(x.dtype)
+
+    return map_blocks(block, _images_per_block(geometry, per_axis), x)
+
+
+def _products(a: Array, b: Array, contracted: tuple[int, int], precision) -> Array:
+    """A matrix product for each point of the last axis' transform, the first axis of both."""
+    a_axis, b_axis = contracted
+    return lax.dot_general(a, b, (((a_axis,), (b_axis,)), ((0,), (0,))), precision=precision)
+
+
+def _rows(a: Array) -> Array:
+    """One row for each tile: XLA transposes what is contracted over several axes, and not what it is over one."""
+    return a.reshape(a.shape[0], -1, a.shape[-1])
+
+
+def _transforms(geometry: ConvGeometry, tile: int | None) -> list[Transforms]:
+    """F(m, r) for each spatial axis; an axis of one tap has nothing to gain."""
+    if tile is None and tiles(geometry) < max(geometry.kernel_shape[-2:]):
+        tile = 2
+    return [
+        transforms(TILES[axis.window] if tile is None or axis.window == 1 else tile, axis.window)
+        for axis in geometry.axes
+    ]
 
 
 def _tiles(axis: WindowAxis, t: Transforms) -> int:
@@ -158,43 +161,48 @@ def _images_per_block(geometry: ConvGeometry, per_axis: Sequence[Transforms]):
     return images_per_block(n, 4 * tiled * (c_in + geometry.kernel_shape[-1]), BLOCK_BYTES)
 
 
+def _kernel_points(kernel: Array, per_axis: Sequence[Transforms]) -> list[Array]:
+    """U = G w Gᵀ: for each point of the outer axes an array of the last axis' points, C_in, C_out."""
+    *outer, last = (t.kernel for t in per_axis)
+    rows = list(kernel.reshape(-1, *kernel.shape[-3:]))
+    return [_stacked(last, list(row)) for row in _along_axes(outer, rows)]
+
+
 def _input_tiles(x: Array, geometry: ConvGeometry, per_axis: Sequence[Transforms]) -> list[Array]:
-    """V = Bᵀ d B for every tile: for each point an array of N, tiles, C_in."""
+    """V = Bᵀ d B: for each point of the outer axes an array of the last axis' points, N, tiles, C_in."""
     pads = []
     for axis, t in zip(geometry.axes, per_axis, strict=True):
         needed = _tiles(axis, t) * len(t.output) + axis.window - 1
         pads.append((axis.pad_lo, needed - axis.size - axis.pad_lo, 0))
-    padded = lax.optimization_barrier(_pad(x, pads))
-    return _cut([t.input for t in per_axis], padded, geometry, per_axis)
+    return _cut([t.input for t in per_axis], _pad(x, pads), geometry, per_axis)
 
 
 def _cotangent_tiles(g: Array, geometry: ConvGeometry, per_axis: Sequence[Transforms]) -> list[Array]:
-    """Z = A g Aᵀ for every tile: for each point an array of N, tiles, C_out."""
+    """Z = A g Aᵀ: for each point of the outer axes an array of the last axis' points, N, tiles, C_out."""
     pads = [
         (0, _tiles(axis, t) * len(t.output) - axis.output_size, 0)
         for axis, t in zip(geometry.axes, per_axis, strict=True)
     ]
-    padded = lax.optimization_barrier(_pad(g, pads))
-    return _cut([tuple(zip(*t.output, strict=True)) for t in per_axis], padded, geometry, per_axis)
+    return _cut([_transpose(t.output) for t in per_axis], _pad(g, pads), geometry, per_axis)
 
 
 def _pad(array: Array, pads) -> Array:
-    return lax.pad(array, jnp.zeros((), array.dtype), [(0, 0, 0), *pads, (0, 0, 0)])
+    return lax.optimization_barrier(lax.pad(array, jnp.zeros((), array.dtype), [(0, 0, 0), *pads, (0, 0, 0)]))
 
 
 def _cut(matrices: Sequence[Matrix], padded: Array, geometry: ConvGeometry, per_axis) -> list[Array]:
     """Along each axis, the matrix times the elements of every tile; tiles start m elements apart."""
     arrays = [padded]
+    rank = len(matrices)
     for number, (matrix, axis, t) in enumerate(zip(matrices, geometry.axes, per_axis, strict=True), start=1):
         m, last = len(t.output), (_tiles(axis, t) - 1) * len(t.output)
-        arrays = [
-            combination
-            for array in arrays
-            for combination in _combine(
-                matrix,
-                [lax.slice_in_dim(array, j, j + last + 1, m, number) for j in range(len(matrix[0]))],
-            )
+        elements = [
+            [lax.slice_in_dim(array, j, j + last + 1, m, number) for j in range(len(matrix[0]))] for array in arrays
         ]
+        if number < rank:
+            arrays = [row for column in elements for row in _combine(matrix, column)]
+        else:
+            arrays = [_stacked(matrix, column) for column in elements]
         arrays = lax.optimization_barrier(arrays)
     return arrays
 
@@ -202,11 +210,12 @@ def _cut(matrices: Sequence[Matrix], padded: Array, geometry: ConvGeometry, per_
 def _output_tiles(points: list[Array], per_axis: Sequence[Transforms]) -> Array:
     """Aᵀ [·] A for every tile, and the tiles put together."""
     arrays = points
-    for number, t in enumerate(per_axis, start=1):
+    *outer, last = per_axis
+    for number, t in enumerate(outer, start=2):
         rest = len(arrays) // t.points
         arrays = [_interleave(_combine(t.output, arrays[i::rest]), number) for i in range(rest)]
-        arrays = lax.optimization_barrier(arrays) if rest > 1 else arrays
-    return arrays[0]
+        arrays = lax.optimization_barrier(arrays)
+    return _interleave(_combine(last.output, list(arrays[0])), len(per_axis))
 
 
 def _interleave(arrays: list[Array], axis: int) -> Array:
@@ -232,7 +241,18 @@ def _combine(matrix: Matrix, arrays: Sequence[Array]) -> list[Array]:
     ]
 
 
+def _stacked(matrix: Matrix, arrays: Sequence[Array]) -> Array:
+    """The same with the results along a new first axis, made in one loop: its zeros are multiplied too."""
+    dtype, outer = arrays[0].dtype, range(1, arrays[0].ndim + 1)
+    columns = [jnp.expand_dims(np.array(column, dtype), outer) for column in zip(*matrix, strict=True)]
+    return functools.reduce(jnp.add, [c * array[None] for c, array in zip(columns, arrays, strict=True)])
+
+
 def _times(entry, array: Array) -> Array:
     if abs(entry) == 1:
         return array if entry == 1 else -array
     return array * float(entry)
+
+
+def _transpose(matrix: Matrix) -> Matrix:
+    return tuple(zip(*matrix, strict=True))

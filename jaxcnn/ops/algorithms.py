@@ -1,0 +1,9 @@
+"""The algorithms by their names, each a module with the three operations and their ``limit``."""
+
+from typing import Literal
+
+from jaxcnn.ops import direct, fft, im2col, winograd
+
+Operation = Literal["convolve", "input_gradient", "kernel_gradient"]
+
+IMPLEMENTATIONS = {"xla": direct, "im2col": im2col, "winograd": winograd, "fft": fft}

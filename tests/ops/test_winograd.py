@@ -1,0 +1,218 @@
+"""Minimal filtering beside XLA's convolution: every tile, window and block, and what rounding it costs."""
+
+from functools import cache, partial
+from typing import Any
+from unittest import mock
+
+import jax
+import numpy as np
+import pytest
+from conv_cases import CASES, conv_cases
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax import numpy as jnp
+from tolerances import assert_close
+
+from jaxcnn.ops import direct, winograd
+from jaxcnn.ops.cook_toom import transforms
+from jaxcnn.ops.geometry import ConvGeometry
+
+TILES = [None, 2, 3, 4, 6]
+GEOMETRIES = {name: case.geometry for name, case in CASES.items() if winograd.limit(case.geometry) is None}
+WINDOWS = {
+    "3x1": ConvGeometry.resolve((2, 7, 6, 3), (3, 1, 3, 4)),
+    "1x3": ConvGeometry.resolve((2, 7, 6, 3), (1, 3, 3, 4), padding="VALID"),
+    "5x5": ConvGeometry.resolve((2, 8, 9, 3), (5, 5, 3, 4)),
+    "6x2": ConvGeometry.resolve((2, 8, 9, 3), (6, 2, 3, 4), padding=((5, 0), (-1, 4))),
+    "three axes": ConvGeometry.resolve((2, 5, 4, 6, 2), (2, 1, 3, 2, 3), padding=((1, 0), (0, 2), (-1, 1))),
+}
+ONE_AXIS = ConvGeometry.resolve((7, 13, 3), (3, 3, 4), padding=((2, 1),))
+
+
+def random(geometry, dtype="float64"):
+    """x, kernel and a cotangent."""
+    rng = np.random.default_rng(0)
+    shapes = geometry.input_shape, geometry.kernel_shape, geometry.output_shape
+    return [jnp.asarray(rng.normal(size=shape)).astype(dtype) for shape in shapes]
+
+
+def all_three(algorithm, geometry, **options):
+    """One program for the convolution and its gradients; quickly compiled."""
+
+    def three(x, kernel, g):
+        return (
+            algorithm.convolve(x, kernel, geometry, **options),
+            algorithm.input_gradient(g, kernel, geometry, **options),
+            algorithm.kernel_gradient(x, g, geometry, **options),
+        )
+
+    return jax.jit(three, compiler_options={"xla_backend_optimization_level": 0})
+
+
+@cache
+def xlas(geometry, dtype="float64"):
+    """In float64, for arrays rounded to a type."""
+    return all_three(direct, geometry)(*(a.astype("float64") for a in random(geometry, dtype)))
+
+
+def assert_same_as_xlas(geometry, **options):
+    with jax.enable_x64(True):
+        assert winograd.limit(geometry) is None
+        jax.tree.map(assert_close, all_three(winograd, geometry, **options)(*random(geometry)), xlas(geometry))
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES)
+def test_each_case_is_xlas_convolution_and_its_gradients(geometry):
+    assert_same_as_xlas(geometry)
+
+
+@pytest.mark.parametrize("tile", TILES[1:])
+def test_a_case_in_other_tiles_than_its_own(tile):
+    assert_same_as_xlas(GEOMETRIES["asymmetric padding"], tile=tile)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tile", TILES)
+@pytest.mark.parametrize("geometry", (GEOMETRIES | WINDOWS).values(), ids=GEOMETRIES | WINDOWS)
+def test_each_case_in_tiles_of_each_size(geometry, tile):
+    assert_same_as_xlas(geometry, tile=tile)
+
+
+@pytest.mark.parametrize("geometry", WINDOWS.values(), ids=WINDOWS)
+def test_windows_of_any_shape(geometry):
+    assert_same_as_xlas(geometry, tile=2)
+
+
+def without_options(case) -> ConvGeometry:
+    """The case with strides, dilation and groups of 1."""
+    kernel = (*case.kernel[:2], case.x[-1], case.kernel[-1])
+    return ConvGeometry.resolve(case.x, kernel, padding=case.options["padding"])
+
+
+def first_axis(geometry: ConvGeometry) -> ConvGeometry:
+    """The convolution along the height alone, where products are few and quickly compiled."""
+    (n, height, _, c_in), (window, _, _, c_out) = geometry.input_shape, geometry.kernel_shape
+    return ConvGeometry.resolve((n, height, c_in), (window, c_in, c_out), padding=geometry.padding[:1])
+
+
+@settings(max_examples=3)
+@given(conv_cases().map(without_options))
+def test_any_case_in_tiles_of_two_is_xlas(geometry):
+    assert_same_as_xlas(geometry, tile=2)
+
+
+@settings(max_examples=12)
+@given(conv_cases().map(without_options).map(first_axis), st.sampled_from(TILES), st.sampled_from([1, 500, 2**23]))
+def test_any_case_of_one_axis_in_any_tiles_and_blocks_is_xlas(geometry, tile, block_bytes):
+    with mock.patch.object(winograd, "BLOCK_BYTES", block_bytes):
+        assert_same_as_xlas(geometry, tile=tile)
+
+
+@pytest.mark.parametrize("images", [0, 1, 2, 3, 5, 6, 7, 100])
+def test_blocks_of_any_size_are_xlas(images, monkeypatch):
+    image_bytes = 4 * 4 * 6 * (3 + 4)  # 4 tiles of 6 points, 3 and 4 channels
+    monkeypatch.setattr(winograd, "BLOCK_BYTES", max(images * image_bytes, 1))
+    assert_same_as_xlas(ONE_AXIS, tile=4)
+
+
+def test_blocks_of_two_axes_are_xlas(monkeypatch):
+    monkeypatch.setattr(winograd, "BLOCK_BYTES", 1)
+    assert_same_as_xlas(GEOMETRIES["even window"], tile=2)
+
+
+def test_rounding_grows_with_the_tile_and_stays_small():
+    with jax.enable_x64(True):
+        geometry = ConvGeometry.resolve((2, 18, 18, 32), (3, 3, 32, 32))
+        arrays = random(geometry, "float32")
+        expected = xlas(geometry, "float32")
+        errors = {}
+        for tile in (2, 4, 6):
+            actual = all_three(winograd, geometry, tile=tile)(*arrays)
+            assert all(a.dtype == "float32" for a in actual)
+            errors[tile] = [relative_error(a, e) for a, e in zip(actual, expected, strict=True)]
+    for tile, most in ((2, 1e-6), (4, 1e-5), (6, 1e-4)):
+        assert max(errors[tile]) <= most, (tile, errors[tile])
+    for of_two, of_four, of_six in zip(*errors.values(), strict=True):
+        assert of_two < of_four < of_six
+
+
+def relative_error(actual, expected):
+    return np.linalg.norm(np.asarray(actual, "float64") - expected) / np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_is_computed_in_float32(dtype):
+    arrays = random(ONE_AXIS, dtype)
+    rounded = [a.astype(dtype) for a in all_three(winograd, ONE_AXIS)(*(a.astype("float32") for a in arrays))]
+    for actual, expected in zip(all_three(winograd, ONE_AXIS)(*arrays), rounded, strict=True):
+        assert actual.dtype == dtype
+        np.testing.assert_array_equal(actual, expected)
+
+
+def test_no_images_have_no_outputs_and_a_kernel_gradient_of_zeros():
+    geometry = GEOMETRIES["no images"]
+    y, x_bar, kernel_bar = all_three(winograd, geometry)(*random(geometry, "float32"))
+    assert (y.shape, x_bar.shape) == (geometry.output_shape, geometry.input_shape)
+    np.testing.assert_array_equal(kernel_bar, np.zeros(geometry.kernel_shape))
+
+
+def test_one_program_for_all_platforms_and_batch_sizes():
+    b: Any = jax.export.symbolic_shape("b")[0]
+    geometry = WINDOWS["3x1"].with_batch(b)
+    x, kernel, g = random(geometry.with_batch(3), "float32")
+    specs = [jax.ShapeDtypeStruct((b, *a.shape[1:]), a.dtype) for a in (x, g)]
+    three = all_three(winograd, geometry)
+    program = jax.export.export(three, platforms=["cpu", "cuda", "tpu"])(specs[0], kernel, specs[1])
+    jax.tree.map(assert_close, program.call(x, kernel, g), all_three(direct, geometry.with_batch(3))(x, kernel, g))
+
+
+@pytest.mark.parametrize("in_axes", [(0, None, 0), (1, 0, 2)])
+def test_vmap_over_images_and_over_all(in_axes):
+    with jax.enable_x64(True):
+        arrays = [
+            a if axis is None else jnp.stack([a, jnp.sin(a), -a], axis)
+            for a, axis in zip(random(ONE_AXIS), in_axes, strict=True)
+        ]
+        both = [jax.vmap(all_three(algorithm, ONE_AXIS), in_axes)(*arrays) for algorithm in (winograd, direct)]
+        jax.tree.map(assert_close, *both)
+
+
+def lowered(geometry, **options):
+    """The text of each of the three programs."""
+    x, kernel, g = random(geometry, "float32")
+    calls = [(winograd.convolve, x, kernel), (winograd.input_gradient, g, kernel), (winograd.kernel_gradient, x, g)]
+    return [jax.jit(partial(f, geometry=geometry, **options)).lower(*args).as_text() for f, *args in calls]
+
+
+def test_all_products_are_matrix_products_of_the_precision_asked_for():
+    for text in lowered(GEOMETRIES["valid"], precision="highest"):
+        assert text.count("precision = [HIGHEST, HIGHEST]") == text.count("stablehlo.dot_general") > 0
+        assert "stablehlo.convolution" not in text
+
+
+@pytest.mark.parametrize(("images", "tile"), [(1, 2), (2, 4)])
+def test_tiles_are_small_where_they_would_be_fewer_than_the_channels(images, tile):
+    geometry = ConvGeometry.resolve((images, 8, 8, 8), (3, 3, 8, 8))
+    assert winograd.tiles(geometry) == 4 * images
+    assert lowered(geometry) == lowered(geometry, tile=tile)
+    assert lowered(geometry) != lowered(geometry, tile=6 - tile)
+
+
+@pytest.mark.parametrize("window", winograd.TILES)
+def test_each_window_has_a_tile_that_there_are_points_for(window):
+    for m in (winograd.TILES[window], 2):
+        assert transforms(m, window).points == m + window - 1
+
+
+@pytest.mark.parametrize(
+    ("kernel", "options", "message"),
+    [
+        ((3, 3, 4, 4), {"strides": (1, 2)}, "winograd needs strides of 1, found (1, 2)"),
+        ((3, 3, 4, 4), {"kernel_dilation": (2, 1)}, "winograd needs a kernel_dilation of 1, found (2, 1)"),
+        ((3, 3, 2, 4), {"feature_group_count": 2}, "winograd needs a feature_group_count of 1, found 2"),
+        ((8, 3, 4, 4), {}, "winograd needs windows of at most 7, found (8, 3)"),
+        ((7, 7, 4, 4), {"padding": ((-1, 3), (2, 2))}, None),
+    ],
+)
+def test_what_it_cannot_do_is_said(kernel, options, message):
+    assert winograd.limit(ConvGeometry.resolve((2, 9, 9, 4), kernel, **options)) == message
