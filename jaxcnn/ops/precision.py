@@ -16,7 +16,7 @@ def accumulator(dtype):
     return jnp.dtype(dtype if jnp.dtype(dtype).itemsize >= 4 else jnp.float32)
 
 
-def resolved(precision: lax.PrecisionLike) -> lax.PrecisionLike:
+def resolved(precision: lax.PrecisionLike):
     """The precision, hashable; the default of the moment where nothing is said, as lax takes it when it traces."""
     if precision is None:
         return jax.config.values["jax_default_matmul_precision"]
@@ -25,6 +25,6 @@ def resolved(precision: lax.PrecisionLike) -> lax.PrecisionLike:
 
 def is_highest(precision: lax.PrecisionLike) -> bool:
     """Whether float32 is to be as exact as it can be."""
-    precision = resolved(precision)
-    operands = precision if isinstance(precision, tuple) else (precision,)
+    said = resolved(precision)
+    operands = said if isinstance(said, tuple) else (said,)
     return any(operand not in RELAXED for operand in operands)
