@@ -27,6 +27,7 @@ from jax import numpy as jnp
 from jaxtyping import Array, Complex, Float
 
 from jaxcnn.ops.geometry import ConvGeometry, WindowAxis
+from jaxcnn.ops.precision import accumulator
 
 BLOCK_BYTES = 16 * 2**20
 """What the spectra of the kernel and of one image's tile may take: about the L3 cache that a CPU's cores share."""
@@ -83,7 +84,7 @@ def convolve(
     precision=None,
 ) -> Float[Array, "n *output c_out"]:
     """y: of each tile the outputs before Y's inverse transform wraps around."""
-    tiling = plan(geometry, _working_dtype(x).itemsize)
+    tiling = plan(geometry, accumulator(x.dtype).itemsize)
     x_padded = _pad(_split_groups(x, geometry), [tiled.input_pads for tiled in tiling])
     # Here c last, in the input gradient f: products sum over the last axis, and W is not transposed for each tile.
     W_conj = jnp.conj(_kernel_spectrum(kernel, geometry, tiling)).swapaxes(-1, -2)
@@ -105,7 +106,7 @@ def input_gradient(
     precision=None,
 ) -> Float[Array, "n *spatial c_in"]:
     """∂L/∂x: the inverse transforms of X̄, added up where tiles overlap."""
-    tiling = plan(geometry, _working_dtype(g).itemsize)
+    tiling = plan(geometry, accumulator(g.dtype).itemsize)
     g_padded = _pad(_split_groups(g, geometry), [tiled.output_pads for tiled in tiling])
     W = _kernel_spectrum(kernel, geometry, tiling)
 
@@ -127,7 +128,7 @@ def kernel_gradient(
     precision=None,
 ) -> Float[Array, "*window c_group c_out"]:
     """∂L/∂w: W̄ summed over the tiles, its first E elements, of which every d-th is a tap's."""
-    tiling = plan(geometry, _working_dtype(x).itemsize)
+    tiling = plan(geometry, accumulator(x.dtype).itemsize)
     x_padded = _pad(_split_groups(x, geometry), [tiled.input_pads for tiled in tiling])
     g_padded = _pad(_split_groups(g, geometry), [tiled.output_pads for tiled in tiling])
 
@@ -200,16 +201,11 @@ def _add_up(tile, sources: np.ndarray, targets: np.ndarray):
 
 def _split_groups(a, geometry: ConvGeometry):
     """Groups of channels as an axis of their own, in the type that is computed in."""
-    return a.reshape(*a.shape[:-1], geometry.groups, a.shape[-1] // geometry.groups).astype(_working_dtype(a))
+    return a.reshape(*a.shape[:-1], geometry.groups, a.shape[-1] // geometry.groups).astype(accumulator(a.dtype))
 
 
 def _merge_groups(a):
     return a.reshape(*a.shape[:-2], a.shape[-2] * a.shape[-1])
-
-
-def _working_dtype(a) -> np.dtype:
-    """Float32 for the half precisions, which have no transform."""
-    return a.dtype if a.dtype.itemsize >= 4 else np.dtype(np.float32)
 
 
 def _kernel_spectrum(kernel, geometry: ConvGeometry, tiling: Tiling) -> Complex[Array, "*frequency groups c_group f"]:

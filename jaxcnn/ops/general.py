@@ -83,7 +83,7 @@ def conv_general_dilated(
     }
     limit = next((name for name, holds in limits.items() if holds), None)
     if limit and algorithm != "auto":
-        raise ValueError(f"algorithm {algorithm!r} cannot do this convolution: it has no {limit}")
+        raise ValueError(f"algorithm {algorithm!r} cannot do this convolution: not with {limit}")
     if limit:
         return with_lax(lhs, rhs)
     x, kernel = lhs.transpose(_images(numbers.lhs_spec)), rhs.transpose(_kernels(numbers.rhs_spec))
