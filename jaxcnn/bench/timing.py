@@ -8,7 +8,7 @@ with other users: every sample is kept, and what is shown is their median and sp
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +21,10 @@ SHORTEST_SAMPLE = 50e-6
 
 MOST_CALLS_PER_SAMPLE = 1000
 """Enough for the shortest call that there is: in Python none takes less than 50 ns."""
+
+
+REST = 0.01
+"""Seconds. Threads of OpenMP and of XLA spin for some milliseconds after their work, on cores that the next needs."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,8 @@ def measure_alternately(cases: Mapping[str, Case | tuple[Callable, tuple]], *, r
     """Time several things for a comparison: each round takes one sample of each.
 
     A machine's speed drifts with its heat and its other users; what is sampled in turn drifts together. Every
-    second round goes backwards, so that nothing always follows the same neighbour.
+    second round goes backwards, so that nothing always follows the same neighbour. Before each sample come a rest, in
+    which the neighbour's threads go to sleep, and a call that is not timed, which brings back its own data and threads.
 
     Args:
       cases: by name, each a :class:`Case`, or its ``(f, args)`` where it is to be compiled:
@@ -143,6 +148,8 @@ def measure_alternately(cases: Mapping[str, Case | tuple[Callable, tuple]], *, r
     times = {name: [] for name in calls}
     for i in range(rounds):
         for name in calls if i % 2 == 0 else reversed(calls):
+            sleep(REST)
+            calls[name].sample()
             times[name].append(calls[name].sample())
     return {name: Timing(call.compile, tuple(times[name])) for name, call in calls.items()}
 

@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from jaxcnn.ops import direct, fft, im2col, winograd
+from jaxcnn.ops import direct, fft, im2col, polyphase, winograd
 
 Operation = Literal["convolve", "input_gradient", "kernel_gradient"]
 
-IMPLEMENTATIONS = {"xla": direct, "im2col": im2col, "winograd": winograd, "fft": fft}
+IMPLEMENTATIONS = {"xla": direct, "im2col": im2col, "winograd": winograd, "fft": fft, "polyphase": polyphase}

@@ -4,12 +4,17 @@ import math
 
 from jax import numpy as jnp
 
-from jaxcnn.ops import im2col, taps, tuned, winograd
+from jaxcnn.ops import im2col, polyphase, taps, tuned, winograd
 from jaxcnn.ops.algorithms import IMPLEMENTATIONS, Operation
 from jaxcnn.ops.geometry import ConvGeometry
-from jaxcnn.ops.precision import is_highest
 
 ALGORITHMS = ("auto", *IMPLEMENTATIONS)
+
+FEW_INPUTS = 4
+"""Up to this many input channels, folding patches is quicker than a convolution with so few outputs."""
+
+MOST_ZEROS = 1.35
+"""How many times as many products, those with zeros counted, polyphase may have."""
 
 
 def check_algorithm(algorithm: str, geometry: ConvGeometry | None = None) -> None:
@@ -42,29 +47,36 @@ def rule_of_thumb(operation: Operation, geometry: ConvGeometry, dtype, precision
         return "xla"
     if operation == "kernel_gradient":
         # Never XLA's: inside a loop it is a hundred times slower than outside.
-        return "winograd" if _winograd_pays(geometry, dtype, precision) else "im2col"
+        if winograd.pays(geometry, dtype, precision):
+            return "winograd"
+        return "polyphase" if _phases_pay(geometry, dtype, precision) else "im2col"
     if geometry.groups > 1:
         return "im2col"
     if math.prod(geometry.kernel_shape[:-2]) == 1:
         return "im2col"
     if operation == "input_gradient":
+        if geometry.inputs_per_group <= FEW_INPUTS and set(geometry.strides) == {1}:
+            return "im2col"
         if set(geometry.strides) != {1}:
-            return "xla"
+            return "polyphase" if _phases_fit(geometry) else "xla"
         geometry = geometry.transposed
     if taps.products_per_output(geometry) <= im2col.FEW_PRODUCTS or im2col.is_tiny(geometry, jnp.dtype(dtype).itemsize):
         return "im2col"
-    return "winograd" if _winograd_pays(geometry, dtype, precision) else "xla"
+    if winograd.pays(geometry, dtype, precision):
+        return "winograd"
+    return "polyphase" if _phases_pay(geometry, dtype, precision) else "xla"
 
 
 def is_exact_enough(algorithm: str, dtype, precision) -> bool:
-    """Whether an algorithm may be chosen unasked: Winograd's in float32, unless the highest precision is asked for."""
-    return algorithm != "winograd" or (jnp.dtype(dtype) == jnp.float32 and not is_highest(precision))
+    """Whether an algorithm may be chosen unasked: Winograd's not everywhere."""
+    return algorithm != "winograd" or winograd.is_exact_enough(dtype, precision)
 
 
-def _winograd_pays(geometry: ConvGeometry, dtype, precision) -> bool:
-    """Where it is exact enough, with channels enough to pay for the transforms."""
-    if winograd.limit(geometry) or not is_exact_enough("winograd", dtype, precision):
-        return False
-    c_in, c_out = geometry.kernel_shape[-2:]
-    windows = [axis.window for axis in geometry.axes if axis.window > 1]
-    return min(c_in, c_out) >= 32 and len(windows) >= 2 and 8 * winograd.tiles(geometry) >= max(c_in, c_out)
+def _phases_fit(geometry: ConvGeometry) -> bool:
+    """Whether the windows are nearly multiples of the strides; those of 3 with a stride of 2 are not."""
+    return not polyphase.limit(geometry) and polyphase.products_with_zeros(geometry) <= MOST_ZEROS
+
+
+def _phases_pay(geometry: ConvGeometry, dtype, precision) -> bool:
+    """Where it makes a strided convolution one for Winograd's algorithm."""
+    return _phases_fit(geometry) and winograd.pays(polyphase.with_strides_of_one(geometry), dtype, precision)

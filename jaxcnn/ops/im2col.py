@@ -12,7 +12,6 @@ product to reuse: that is the sum of :mod:`jaxcnn.ops.taps`.
 
 import math
 
-import jax
 from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array, Float
@@ -21,10 +20,13 @@ from jaxcnn.ops import taps
 from jaxcnn.ops.blocks import images_per_block, map_blocks, sum_blocks
 from jaxcnn.ops.geometry import ConvGeometry
 from jaxcnn.ops.precision import accumulator
-from jaxcnn.ops.windows import window_taps
+from jaxcnn.ops.windows import padded_apart, put_back, window_taps
 
 BLOCK_BYTES = 4 * 2**20
 """The largest block of P: between a core's L2 and the shared L3 of the CPUs it was measured on."""
+
+WHOLE_BYTES = 2 * BLOCK_BYTES
+"""The largest P that is made at once: a loop over blocks copies their images out of x and g, and y into its place."""
 
 TINY_BYTES = 32 * 2**10
 """Up to this size of P, an L1 cache, the product is quicker than the start of XLA's convolution (30 µs on a CPU)."""
@@ -74,8 +76,7 @@ def input_gradient(
 
     def fold(g):
         p = _dot(_grouped(g, geometry), matrix, geometry, precision)
-        cut = jax.linear_transpose(lambda x: patches(x, geometry), jax.ShapeDtypeStruct((g.shape[0], *shape), g.dtype))
-        return cut(p)[0]
+        return put_back(lambda x: patches(x, geometry), (g.shape[0], *shape), p)
 
     return map_blocks(fold, _images_per_block(geometry, g.dtype.itemsize), g)
 
@@ -108,12 +109,20 @@ def kernel_gradient(
 
 
 def patches(x: Float[Array, "n *spatial c"], geometry: ConvGeometry) -> Array:
-    """P: its last axis runs over taps, then channels, as the rows of a kernel do; for each group, if there are."""
-    cut = list(window_taps(x, geometry.axes, 0))
-    if geometry.groups == 1:
-        return jnp.concatenate(cut, axis=-1)
-    grouped = [tap.reshape(*tap.shape[:-1], geometry.groups, geometry.inputs_per_group) for tap in cut]
-    return jnp.concatenate(grouped, axis=-1)
+    """P: its last axis runs over taps, then channels, as the rows of a kernel do; for each group, if there are.
+
+    Taps are stacked axis by axis: XLA's CPU backend makes of that one loop, twice as fast as a long concatenation.
+    """
+    padded, axes = padded_apart(x, geometry.axes)
+    taken = list(window_taps(padded, axes, 0))
+    position = x.ndim - 1
+    if geometry.groups > 1:
+        taken = [tap.reshape(*tap.shape[:-1], geometry.groups, geometry.inputs_per_group) for tap in taken]
+        position = x.ndim
+    for axis in reversed(axes):
+        taken = [jnp.stack(taken[i : i + axis.window], position) for i in range(0, len(taken), axis.window)]
+    (stacked,) = taken
+    return stacked.reshape(*stacked.shape[:position], math.prod(stacked.shape[position:]))
 
 
 def is_tiny(geometry: ConvGeometry, itemsize: int) -> bool:
@@ -161,7 +170,10 @@ def _image_bytes(geometry: ConvGeometry, itemsize: int) -> int:
 
 
 def _images_per_block(geometry: ConvGeometry, itemsize: int):
-    """Images whose patches fit ``BLOCK_BYTES``; all, where P is x itself."""
+    """Images whose patches fit ``BLOCK_BYTES``; all, where P is x itself or no more than ``WHOLE_BYTES``."""
+    n, image_bytes = geometry.input_shape[0], _image_bytes(geometry, itemsize)
     if taps.products_per_output(geometry) == geometry.inputs_per_group:
-        return geometry.input_shape[0]
-    return images_per_block(geometry.input_shape[0], _image_bytes(geometry, itemsize), BLOCK_BYTES)
+        return n
+    if isinstance(n, int) and n * image_bytes <= WHOLE_BYTES:
+        return n
+    return images_per_block(n, image_bytes, BLOCK_BYTES)

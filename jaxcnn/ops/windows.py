@@ -1,8 +1,9 @@
 """What a sliding window sees, tap by tap: strided slices of the padded input."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import jax
 from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array, Shaped
@@ -31,6 +32,16 @@ def padded_apart(
     """
     inside = [axis._replace(size=axis.size + axis.pad_lo + axis.pad_hi, pad_lo=0, pad_hi=0) for axis in axes]
     return lax.optimization_barrier(_pad(x, axes, 0)), tuple(inside)
+
+
+def put_back(take: Callable[[Array], Array], shape: tuple[int, ...], taken: Array) -> Array:
+    """The transpose of ``take``, which rearranges an array of that shape: elements go back and add up.
+
+    Inside ``shard_map`` the array varies over the mesh axes that ``taken`` varies over.
+    """
+    zeros = lax.pcast(jnp.zeros(shape, taken.dtype), tuple(jax.typeof(taken).mat.varying), to="varying")
+    _, transpose = jax.vjp(take, zeros)
+    return transpose(taken)[0]
 
 
 def _pad(x, axes: tuple[WindowAxis, ...], value: float):

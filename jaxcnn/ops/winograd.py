@@ -31,7 +31,7 @@ from jaxtyping import Array, Float
 from jaxcnn.ops.blocks import images_per_block, map_blocks, sum_blocks
 from jaxcnn.ops.cook_toom import Matrix, Transforms, transforms
 from jaxcnn.ops.geometry import ConvGeometry, WindowAxis
-from jaxcnn.ops.precision import accumulator
+from jaxcnn.ops.precision import accumulator, is_highest
 
 BLOCK_BYTES = 8 * 2**20
 """The size of V and the products of one block, together: it stays in the cache."""
@@ -111,6 +111,20 @@ def tiles(geometry: ConvGeometry) -> int:
     n = geometry.input_shape[0]
     per_image = math.prod(-(-axis.output_size // TILES[axis.window]) for axis in geometry.axes)
     return n * per_image if isinstance(n, int) else sys.maxsize
+
+
+def is_exact_enough(dtype, precision) -> bool:
+    """Whether it may be chosen unasked: in float32, unless the highest precision is asked for."""
+    return jnp.dtype(dtype) == jnp.float32 and not is_highest(precision)
+
+
+def pays(geometry: ConvGeometry, dtype, precision) -> bool:
+    """Where it is exact enough, with channels enough to pay for the transforms."""
+    if limit(geometry) or not is_exact_enough(dtype, precision):
+        return False
+    c_in, c_out = geometry.kernel_shape[-2:]
+    windows = [axis.window for axis in geometry.axes if axis.window > 1]
+    return min(c_in, c_out) >= 32 and len(windows) >= 2 and 8 * tiles(geometry) >= max(c_in, c_out)
 
 
 def _filter(x: Array, kernel: Array, contracted: int, geometry: ConvGeometry, precision, tile: int | None) -> Array:

@@ -37,8 +37,13 @@ RULES = {
     "one axis": (geometry((8, 280, 32), (3, 32, 32)), "xla xla im2col"),
     "9x9": (geometry((8, 28, 28, 32), (9, 9, 32, 32)), "xla xla im2col"),
     "strides": (geometry((8, 28, 28, 32), (3, 3, 32, 32), strides=2), "xla xla im2col"),
+    "large windows with strides": (
+        geometry((2, 40, 60, 32), (5, 10, 32, 32), strides=2),
+        "polyphase polyphase polyphase",
+    ),
+    "first layer with strides": (geometry((2, 64, 64, 3), (7, 7, 3, 64), strides=2), "xla polyphase im2col"),
     "dilation": (geometry((8, 28, 28, 32), (3, 3, 32, 32), kernel_dilation=2), "xla xla im2col"),
-    "first layer": (geometry((8, 32, 32, 3), (3, 3, 3, 32)), "im2col xla im2col"),
+    "first layer": (geometry((8, 32, 32, 3), (3, 3, 3, 32)), "im2col im2col im2col"),
     "last layer": (geometry((8, 32, 32, 32), (3, 3, 32, 3)), "xla im2col im2col"),
     "1x1": (geometry((8, 28, 28, 32), (1, 1, 32, 64)), "im2col im2col im2col"),
     "1x1 with strides": (geometry((8, 28, 28, 32), (1, 1, 32, 64), strides=2), "im2col im2col im2col"),
@@ -126,18 +131,20 @@ def test_the_default_precision_is_the_one_where_the_convolution_is_traced_as_it_
 
 
 def test_an_unknown_algorithm_is_refused():
-    with pytest.raises(ValueError, match="algorithm must be one of auto, xla, im2col, winograd, fft, found 'fastest'"):
+    with pytest.raises(
+        ValueError, match="algorithm must be one of auto, xla, im2col, winograd, fft, polyphase, found 'fastest'"
+    ):
         choose.check_algorithm("fastest")
 
 
 @pytest.mark.parametrize("name", choose.ALGORITHMS)
 def test_a_known_algorithm_is_not_refused(name):
     choose.check_algorithm(name)
-    choose.check_algorithm(name, RULES["3x3"][0])
+    choose.check_algorithm(name, RULES["strides" if name == "polyphase" else "3x3"][0])
 
 
 def test_an_algorithm_that_cannot_do_it_is_refused():
-    for name in ("auto", "xla", "im2col", "fft"):
+    for name in ("auto", "xla", "im2col", "fft", "polyphase"):
         choose.check_algorithm(name, RULES["strides"][0])
     message = r"algorithm 'winograd' cannot do this convolution: winograd needs strides of 1, found \(2, 2\)"
     with pytest.raises(ValueError, match=message):
@@ -159,7 +166,7 @@ def test_an_algorithm_that_cannot_do_it_is_refused():
         ({}, "int32", "not with arrays of int32 and int32 with a result of int32"),
     ],
 )
-@pytest.mark.parametrize("name", ["im2col", "winograd", "fft"])
+@pytest.mark.parametrize("name", ["im2col", "winograd", "fft", "polyphase"])
 def test_what_only_xla_can_do_is_refused_to_the_others(name, options, dtype, message):
     arrays = jnp.ones((2, 2, 5, 5), dtype), jnp.ones((2, 2, 3, 3), dtype)
     pads = ((1, 1), (1, 1))
@@ -192,7 +199,7 @@ def xlas(case_name):
 
 SUPPORTED = [
     (algorithm, name)
-    for algorithm in ("im2col", "winograd", "fft")
+    for algorithm in ("im2col", "winograd", "fft", "polyphase")
     for name, case in CASES.items()
     if choose.IMPLEMENTATIONS[algorithm].limit(case.geometry) is None
 ]
@@ -215,6 +222,8 @@ REALISTIC = [
     pytest.param((8, 14, 14, 64), (1, 1, 64, 64), {}, id="1x1"),
     pytest.param((4, 14, 14, 64), (3, 3, 1, 64), {"feature_group_count": 64}, id="depthwise"),
     pytest.param((4, 28, 28, 32), (3, 3, 32, 64), {"strides": 2}, id="strides"),
+    pytest.param((2, 40, 60, 32), (5, 10, 32, 32), {"strides": 2}, id="large windows with strides"),
+    pytest.param((2, 64, 64, 3), (7, 7, 3, 32), {"strides": 2}, id="first layer with strides"),
 ]
 DATA = {
     "normal": lambda a: a,
