@@ -48,7 +48,7 @@ def convolve(
     precision=None,
 ) -> Float[Array, "n *output c_out"]:
     """y = P · K."""
-    if taps.products_per_output(geometry) <= FEW_PRODUCTS and (geometry.groups == 1 or _is_depthwise(geometry)):
+    if _is_sum(geometry, x.dtype.itemsize):
         return taps.convolve(x, kernel, geometry)
     matrix = _kernel_matrix(kernel, geometry)
 
@@ -129,6 +129,13 @@ def is_tiny(geometry: ConvGeometry, itemsize: int) -> bool:
     """Whether all of P fits ``TINY_BYTES``; False where the number of images is only known at run time."""
     n = geometry.input_shape[0]
     return isinstance(n, int) and n * _image_bytes(geometry, itemsize) <= TINY_BYTES
+
+
+def _is_sum(geometry: ConvGeometry, itemsize: int) -> bool:
+    """Whether y is the sum of :mod:`jaxcnn.ops.taps`: not where P is tiny, as XLA fuses that sum into all that read y."""
+    if taps.products_per_output(geometry) > FEW_PRODUCTS:
+        return False
+    return _is_depthwise(geometry) or (geometry.groups == 1 and not is_tiny(geometry, itemsize))
 
 
 def _is_depthwise(geometry: ConvGeometry) -> bool:

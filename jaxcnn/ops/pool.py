@@ -2,12 +2,15 @@
 
 ``lax.reduce_window`` differentiates into ``select_and_scatter``, which XLA's CPU backend runs several times slower than
 the forward pass. A fold over strided slices is a few fused loops in both directions, and differentiates by itself.
+Where windows lie side by side, the gradient of the largest is a selection: slices would spread their gradients with
+zeros between the elements, one array for each tap.
 """
 
-from collections.abc import Sequence
-from functools import reduce
+from collections.abc import Iterable, Sequence
+from functools import partial, reduce
 from math import prod
 
+import jax
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
@@ -40,6 +43,8 @@ def max_pool(
            [13., 15.]], dtype=float32)
     """
     geometry = PoolGeometry.resolve(x.shape, window_shape, strides=strides, padding=padding)
+    if _tiles(geometry) and jnp.issubdtype(x.dtype, jnp.floating):
+        return _max_of_tiles(geometry, x)
     return reduce(_larger, window_taps(x, geometry.axes, _lowest(x.dtype)))
 
 
@@ -72,9 +77,47 @@ def avg_pool(
     return total / reduce(jnp.add, window_taps(inside, geometry.axes, 0))
 
 
+def _tiles(geometry: PoolGeometry) -> bool:
+    """Whether no two windows share an element, and none has padding."""
+    return all(axis.stride == axis.window and axis.pad_lo == axis.pad_hi == 0 for axis in geometry.axes)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _max_of_tiles(geometry: PoolGeometry, x):
+    return reduce(_larger, window_taps(x, geometry.axes, 0))
+
+
+@_max_of_tiles.defjvp
+def _max_of_tiles_jvp(geometry: PoolGeometry, primals, tangents):
+    """ẏ[n, o, c] = Σ_t [t = winner[n, o, c]] ẋ[n, s·o + t, c], with an axis for each of t's, whose transpose selects."""
+    (x,), (x_dot,) = primals, tangents
+    y, winner = _largest_and_its_tap(window_taps(x, geometry.axes, 0))
+    windows = [axis.window for axis in geometry.axes]
+    n, *reached, c = (x.shape[0], *(axis.output_size * axis.window for axis in geometry.axes), x.shape[-1])
+    tiled_shape = [size for axis in geometry.axes for size in (axis.output_size, axis.window)]
+    tiled = x_dot[:, *map(slice, reached)].reshape(n, *tiled_shape, c)
+    t_axes = tuple(range(2, tiled.ndim - 1, 2))
+    t = jnp.arange(prod(windows), dtype=winner.dtype).reshape([1, *(k for window in windows for k in (1, window)), 1])
+    return y, jnp.sum(jnp.where(jnp.expand_dims(winner, t_axes) == t, tiled, 0), t_axes)
+
+
+def _largest_and_its_tap(taps: Iterable[Array]) -> tuple[Array, Array]:
+    """What the fold of ``_larger`` gives, and the number of the tap that it comes from."""
+    first, *others = taps
+    largest, winner = first, jnp.zeros(first.shape, jnp.int32)
+    for number, tap in enumerate(others, start=1):
+        wins = _wins(tap, largest)
+        largest, winner = jnp.where(wins, tap, largest), jnp.where(wins, jnp.int32(number), winner)
+    return largest, winner
+
+
 def _larger(largest, tap):
+    return jnp.where(_wins(tap, largest), tap, largest)
+
+
+def _wins(tap, largest):
     """The later tap only where it is strictly larger, so that the first of equals stays; a NaN stays too."""
-    return jnp.where((tap > largest) | jnp.isnan(tap), tap, largest)
+    return (tap > largest) | jnp.isnan(tap)
 
 
 def _lowest(dtype) -> float:
