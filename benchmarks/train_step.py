@@ -4,12 +4,12 @@
                                                     (needs the extra: pip install '.[bench]')
 
 Five networks, from the lab's to a ResNet-18, each a Flax module that is built over either of two sets of layers:
-jaxcnn's convolution and max-pool, or Flax's own ("stock", which are XLA's). A step is the loss (cross entropy), its
-gradients, and Adam's update. It is called in a Python loop, compiled, with the state donated; and run in one compiled
-call of several steps (lax.fori_loop), in which XLA's CPU backend has no fast convolution: there the stock steps are up
-to fifty times slower, so that they are sampled once only, or with --no-stock-scan not at all. PyTorch's steps are those
-of its eager loop, in its default memory format, in channels last, on one thread, and compiled by torch.compile where
-this machine can. All but the stock steps in one call are sampled in turn in one process.
+jaxcnn's convolution and max-pool, with its compiler options, or Flax's own ("stock", which are XLA's). A step is the
+loss (cross entropy), its gradients, and Adam's update. It is called in a Python loop, compiled, with the state donated;
+and run in one compiled call of several steps (lax.fori_loop), in which XLA's CPU backend has no fast convolution: there
+the stock steps are up to fifty times slower, so that they are sampled once only, or with --no-stock-scan not at all.
+PyTorch's steps are those of its eager loop, in its default memory format, in channels last, on one thread, and compiled
+by torch.compile where this machine can. All but the stock steps in one call are sampled in turn in one process.
 
 Before anything is timed, the three networks must have the same loss from the same parameters, before and after a step
 (with no dropout). Milliseconds are those of one step; "compile" is tracing, lowering and compiling it; "temporary"
@@ -272,9 +272,14 @@ def cross_entropy(logits, labels):
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
 
+def jitted(f: Callable, layers: Layers):
+    """A function of a state and a batch, compiled as jaxcnn's steps are, or as stock ones."""
+    return (jaxcnn.xla.jit if layers is LAYERS[JAXCNN] else jax.jit)(f, donate_argnums=0)
+
+
 def jitted_step(network: Network, layers: Layers):
     """The step, compiled at its first call."""
-    return jax.jit(partial(update, network, layers), donate_argnums=0)
+    return jitted(partial(update, network, layers), layers)
 
 
 def compile_step(network: Network, layers: Layers) -> tuple[float, int]:
@@ -306,7 +311,7 @@ def one_call_case(network: Network, layers: Layers) -> Case:
     def steps(state, batch):
         return lax.fori_loop(0, network.steps, lambda _, state: update(network, layers, state, batch)[0], state)
 
-    return Case(jax.jit(steps, donate_argnums=0), (initial_state(network, layers), random_batch(network)))
+    return Case(jitted(steps, layers), (initial_state(network, layers), random_batch(network)))
 
 
 class TorchPlain(torch.nn.Module):

@@ -10,6 +10,7 @@ from jaxcnn import reference as reference
 from jaxcnn import train as train
 from jaxcnn import tuning as tuning
 from jaxcnn import verify as verify
+from jaxcnn import xla as xla
 from jaxcnn.errors import InputError as InputError
 from jaxcnn.ops import avg_pool as avg_pool
 from jaxcnn.ops import conv2d as conv2d

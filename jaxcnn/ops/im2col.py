@@ -132,7 +132,7 @@ def is_tiny(geometry: ConvGeometry, itemsize: int) -> bool:
 
 
 def _is_sum(geometry: ConvGeometry, itemsize: int) -> bool:
-    """Whether y is the sum of :mod:`jaxcnn.ops.taps`: not where P is tiny, as XLA fuses that sum into all that read y."""
+    """Whether y is the sum of :mod:`jaxcnn.ops.taps`: not where P is tiny: XLA sums again for all who read y."""
     if taps.products_per_output(geometry) > FEW_PRODUCTS:
         return False
     return _is_depthwise(geometry) or (geometry.groups == 1 and not is_tiny(geometry, itemsize))

@@ -89,7 +89,7 @@ def _max_of_tiles(geometry: PoolGeometry, x):
 
 @_max_of_tiles.defjvp
 def _max_of_tiles_jvp(geometry: PoolGeometry, primals, tangents):
-    """ẏ[n, o, c] = Σ_t [t = winner[n, o, c]] ẋ[n, s·o + t, c], with an axis for each of t's, whose transpose selects."""
+    """ẏ[n, o, c] = Σ_t [t = winner[n, o, c]] ẋ[n, s·o + t, c], t with axes of its own: the transpose selects."""
     (x,), (x_dot,) = primals, tangents
     y, winner = _largest_and_its_tap(window_taps(x, geometry.axes, 0))
     windows = [axis.window for axis in geometry.axes]

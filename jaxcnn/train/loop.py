@@ -16,6 +16,7 @@ from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxcnn import xla
 from jaxcnn.bench.timing import stopwatch
 from jaxcnn.data.augment import random_shift
 from jaxcnn.data.batches import epoch_indices, sequential_indices, take_batch
@@ -138,7 +139,7 @@ def run_epoch(
     return state, Epoch(number, float(train_loss), float(val_loss), float(val_accuracy), watch.seconds)
 
 
-@partial(jax.jit, static_argnames=("stop", "batch_size", "max_shift"))
+@partial(xla.jit, static_argnames=("stop", "batch_size", "max_shift"))
 def train_epoch(
     state: TrainState, dataset: Dataset, stop: int, *, batch_size: int, max_shift: int
 ) -> tuple[TrainState, Float[Array, " steps"]]:
@@ -162,7 +163,7 @@ def train_epoch(
     return lax.fori_loop(0, stop, step, (state, jnp.zeros(len(indices), jnp.float32)))
 
 
-@partial(jax.jit, static_argnames="batch_size")
+@partial(xla.jit, static_argnames="batch_size")
 def evaluate(state: TrainState, dataset: Dataset, *, batch_size: int) -> BatchSums:
     """The sums of :func:`evaluate_batch` over all of a data set."""
     indices, mask = sequential_indices(len(dataset), min(batch_size, len(dataset)))

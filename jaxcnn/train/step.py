@@ -6,6 +6,7 @@ import jax
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxcnn import xla
 from jaxcnn.data.batches import Batch
 from jaxcnn.losses import classification_loss
 from jaxcnn.train.state import TrainState
@@ -59,8 +60,8 @@ def masked_mean(values: Float[Array, " n"], mask) -> Float[Array, ""]:
     return jnp.sum(jnp.where(mask, values, 0)) / jnp.maximum(count, 1)
 
 
-train_step = jax.jit(update, donate_argnums=0)
+train_step = xla.jit(update, donate_argnums=0)
 """``update``, compiled; the state that goes in is consumed, so a step needs no second copy of it."""
 
-eval_step = jax.jit(evaluate_batch)
+eval_step = xla.jit(evaluate_batch)
 """``evaluate_batch``, compiled."""
