@@ -476,8 +476,11 @@ def check_same_step(network: Network) -> None:
     copy_to_torch(start[JAXCNN].params, module)
     optimizer = torch.optim.Adam(module.parameters(), lr=LEARNING_RATE)
     losses[EAGER] = [float(torch_step(module, optimizer, torch_batch(network))) for _ in range(2)]
+    # Adam's first update is nearly the gradient's sign: where that is a rounding, so is the update.
+    tolerance = 1e-3 * losses[STOCK][0]
     for name, found in losses.items():
-        np.testing.assert_allclose(found, losses[STOCK], rtol=1e-3, err_msg=f"losses of {name} and stock")
+        np.testing.assert_allclose(found[0], losses[STOCK][0], rtol=1e-4, err_msg=f"losses of {name} and stock")
+        np.testing.assert_allclose(found, losses[STOCK], rtol=0, atol=tolerance, err_msg=f"losses of {name} and stock")
 
 
 @torch.no_grad()

@@ -35,23 +35,46 @@ def map_blocks(f: Callable[[Array], Array], block, x: Array) -> Array:
         return lax.dynamic_update_index_in_dim(y, f(lax.dynamic_index_in_dim(blocks, i, 1, keepdims=False)), i, 1)
 
     one = jax.eval_shape(f, blocks[:, 0])
-    y = jnp.zeros((block, count, *one.shape[1:]), one.dtype)
+    # Every element is written over. Zeros, XLA would make once, at the program's start, and copy for each such loop.
+    y = jnp.full((block, count, *one.shape[1:]), _first(x).astype(one.dtype))
     y = lax.fori_loop(0, count, step, y).reshape(whole, *one.shape[1:])
     return y if whole == x.shape[0] else jnp.concatenate([y, f(x[whole:])])
 
 
 def sum_blocks(f: Callable[..., list[Array]], block, *arrays: Array) -> list[Array]:
-    """The sums over images that f gives as a list, over blocks of the arrays' first axis."""
+    """The sums over images that f gives as a list, over blocks of the arrays' first axis.
+
+    The last array is the one that is made last: nothing is done before it.
+    """
     count, whole = _count(arrays[0], block)
+    *earlier, last = arrays
     if count == 1:
-        return f(*arrays)
+        return f(*(not_before(last, a) for a in earlier), last)
     blocks = [_split(a, count, whole) for a in arrays]
 
     def step(i, totals):
         parts = f(*(lax.dynamic_index_in_dim(b, i, 1, keepdims=False) for b in blocks))
         return [total + part for total, part in zip(totals, parts, strict=True)]
 
-    return lax.fori_loop(0, count, step, f(*(a[whole:] for a in arrays)))
+    rest = f(*(a[whole:] for a in arrays))
+    return lax.fori_loop(0, count, step, [not_before(last, total) for total in rest])
+
+
+def not_before(x: Array, array: Array) -> Array:
+    """The array, as something that is made of x.
+
+    XLA's scheduler does early what depends on parameters or constants only, and keeps it until it is needed: for all
+    layers of a deep network that is a third of the memory of a step. What is selected is always the array.
+    """
+    if 0 in x.shape:
+        return array
+    first = _first(x)
+    return jnp.where((first <= 0) | (first > 0) | jnp.isnan(first), array, first.astype(array.dtype))
+
+
+def _first(x: Array) -> Array:
+    """An element, whichever."""
+    return lax.slice(x, (0,) * x.ndim, (1,) * x.ndim).reshape(())
 
 
 def _count(x: Array, block) -> tuple[int, int]:

@@ -58,7 +58,7 @@ def rule_of_thumb(operation: Operation, geometry: ConvGeometry, dtype, precision
         if geometry.inputs_per_group <= FEW_INPUTS and set(geometry.strides) == {1}:
             return "im2col"
         if set(geometry.strides) != {1}:
-            return "polyphase" if _phases_fit(geometry) else "xla"
+            return "polyphase" if _phases_fit(geometry) else "im2col"
         geometry = geometry.transposed
     if taps.products_per_output(geometry) <= im2col.FEW_PRODUCTS or im2col.is_tiny(geometry, jnp.dtype(dtype).itemsize):
         return "im2col"

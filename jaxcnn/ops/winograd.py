@@ -28,7 +28,7 @@ from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxcnn.ops.blocks import images_per_block, map_blocks, sum_blocks
+from jaxcnn.ops.blocks import images_per_block, map_blocks, not_before, sum_blocks
 from jaxcnn.ops.cook_toom import Matrix, Transforms, transforms
 from jaxcnn.ops.geometry import ConvGeometry, WindowAxis
 from jaxcnn.ops.precision import accumulator, is_highest
@@ -36,7 +36,7 @@ from jaxcnn.ops.precision import accumulator, is_highest
 BLOCK_BYTES = 8 * 2**20
 """The size of V and the products of one block, together: it stays in the cache."""
 
-TILES = {1: 1, 2: 4, 3: 4, 4: 3, 5: 3, 6: 2, 7: 2}
+TILES = {1: 1, 2: 4, 3: 4, 4: 4, 5: 4, 6: 3, 7: 2}
 """m for each r: few multiplications at a float32 error well below 1e-5."""
 
 
@@ -131,7 +131,7 @@ def _filter(x: Array, kernel: Array, contracted: int, geometry: ConvGeometry, pr
     """Aᵀ [Σ U ⊙ V] A, summed over the kernel's channels: its inputs, ``contracted`` = 0, or its outputs, 1."""
     per_axis = _transforms(geometry, tile)
     dtype = accumulator(x.dtype)
-    u = lax.optimization_barrier(_kernel_points(kernel.astype(dtype), per_axis))
+    u = lax.optimization_barrier(_kernel_points(not_before(x, kernel.astype(dtype)), per_axis))
 
     def block(x):
         v = _input_tiles(x.astype(dtype), geometry, per_axis)

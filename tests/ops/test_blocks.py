@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from jax import numpy as jnp
 from jax.sharding import PartitionSpec as P
 
-from jaxcnn.ops.blocks import images_per_block, map_blocks, sum_blocks
+from jaxcnn.ops.blocks import images_per_block, map_blocks, not_before, sum_blocks
 
 SIZES = [(0, 1), (1, 1), (1, 4), (6, 1), (6, 2), (6, 6), (6, 9), (7, 2), (7, 3), (7, 5), (7, 6)]
 
@@ -118,3 +118,42 @@ def test_no_image_leaves_its_device(n, block):
     text = jax.jit(lambda x: map_blocks(treated, block, x)).lower(sharded).compile().as_text()
     for communication in ("all-gather", "all-to-all", "collective-permute"):
         assert communication not in str(text)
+
+
+@pytest.mark.parametrize("first", [0.0, 1.0, -1.0, np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int32"])
+def test_what_is_not_before_an_array_is_unchanged(first, dtype):
+    x = jnp.full((2, 3), first, jnp.float32)
+    array = jnp.arange(5).astype(dtype)
+    found = jax.jit(not_before)(x, array)
+    assert found.dtype == array.dtype
+    np.testing.assert_array_equal(found, array)
+
+
+def test_what_is_not_before_an_empty_array_is_unchanged():
+    np.testing.assert_array_equal(not_before(jnp.ones((0, 3)), jnp.arange(5)), jnp.arange(5))
+
+
+def temporary_bytes(f, *shapes) -> int:
+    return (
+        jax.jit(f)
+        .lower(*(jax.ShapeDtypeStruct(s, jnp.float32) for s in shapes))
+        .compile()
+        .memory_analysis()
+        .temp_size_in_bytes
+    )
+
+
+def test_more_loops_in_a_row_take_no_more_memory():
+    """Their first arrays are made when they are needed: none waits for its turn from the program's start."""
+
+    def loops(x, count):
+        for number in range(count):
+            x = map_blocks(lambda block, scale=number + 1: jnp.sin(block) * scale, 2, x)
+            (total,) = sum_blocks(lambda block: [jnp.exp(block).sum(0)], 2, x)
+            x = x / total
+        return x
+
+    shape = (8, 50, 50)
+    few, many = (temporary_bytes(lambda x, count=count: loops(x, count), shape) for count in (2, 8))
+    assert many <= few + 4 * np.prod(shape)

@@ -36,7 +36,7 @@ RULES = {
     "window along one axis": (geometry((8, 28, 28, 32), (3, 1, 32, 32)), "xla xla im2col"),
     "one axis": (geometry((8, 280, 32), (3, 32, 32)), "xla xla im2col"),
     "9x9": (geometry((8, 28, 28, 32), (9, 9, 32, 32)), "xla xla im2col"),
-    "strides": (geometry((8, 28, 28, 32), (3, 3, 32, 32), strides=2), "xla xla im2col"),
+    "strides": (geometry((8, 28, 28, 32), (3, 3, 32, 32), strides=2), "xla im2col im2col"),
     "large windows with strides": (
         geometry((2, 40, 60, 32), (5, 10, 32, 32), strides=2),
         "polyphase polyphase polyphase",

@@ -226,3 +226,32 @@ def test_what_does_not_fit_is_refused(x, kernel, options, error, message):
 def test_two_dtypes_are_refused_as_lax_refuses_them():
     with pytest.raises(TypeError, match="one dtype, found float32 and bfloat16"):
         conv2d(jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1), jnp.bfloat16))
+
+
+def lax_conv2d(x, kernel):
+    return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+@pytest.mark.parametrize(
+    ("x", "kernel"),
+    [
+        ((32, 16, 16, 64), (3, 3, 64, 64)),
+        ((64, 4, 4, 256), (3, 3, 256, 256)),
+        ((8, 32, 32, 16), (3, 3, 16, 16)),
+    ],
+    ids=["winograd in blocks", "winograd at once", "im2col at once"],
+)
+def test_more_layers_take_no_more_memory_than_on_xlas_convolutions(x, kernel):
+    """Nothing is made before its turn: no transformed kernels, no patches or tiles of the backward pass, no zeros."""
+
+    def temporary_bytes(convolution, layers):
+        def loss(kernels, x):
+            for kernel in kernels:
+                x = jax.nn.relu(convolution(x, kernel))
+            return x.sum()
+
+        args = [jax.ShapeDtypeStruct(kernel, jnp.float32)] * layers, jax.ShapeDtypeStruct(x, jnp.float32)
+        return jax.jit(jax.grad(loss)).lower(*args).compile().memory_analysis().temp_size_in_bytes
+
+    mine, xlas = ([temporary_bytes(f, layers) for layers in (4, 8)] for f in (conv2d, lax_conv2d))
+    assert mine[1] - mine[0] <= xlas[1] - xlas[0]
