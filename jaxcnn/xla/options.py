@@ -57,7 +57,7 @@ def compiler_options(platform: str | None = None) -> dict[str, str | bool]:
     return {name: value for name, value in MEASURED.get(platform, {}).items() if _known(platform, name, value)}
 
 
-def jit(f: Callable, **options: Any) -> Callable:
+def jit(f: Callable, **options: Any) -> jax.stages.Wrapped:
     """:func:`jax.jit` with :func:`compiler_options` for the platform that JAX runs on.
 
     JAX allows such options to the outermost program only. Inside of another, and under ``grad`` or ``vmap``, the
@@ -68,12 +68,12 @@ def jit(f: Callable, **options: Any) -> Callable:
       options: ``jax.jit``'s own arguments.
 
     Returns:
-      What ``jax.jit`` returns, with its methods (``lower``, ``trace``, …).
+      What ``jax.jit`` returns: a function with ``lower``, ``trace`` and ``eval_shape``.
     """
     return _Jitted(f, options)
 
 
-class _Jitted:
+class _Jitted(jax.stages.Wrapped):
     """Nothing is asked of the device before the first call."""
 
     def __init__(self, f: Callable, options: dict[str, Any]):
@@ -89,7 +89,11 @@ class _Jitted:
         evaluates = type(find_top_trace(())).__name__ == "EvalTrace"
         return (self._outermost if evaluates else self._inner)(*args, **kwargs)
 
-    def __getattr__(self, name: str):
-        if name.startswith("__"):  # copy and pickle ask before there is anything to ask
-            raise AttributeError(name)
-        return getattr(self._outermost, name)
+    def trace(self, *args, **kwargs):
+        return self._outermost.trace(*args, **kwargs)
+
+    def lower(self, *args, **kwargs):
+        return self._outermost.lower(*args, **kwargs)
+
+    def eval_shape(self, *args, **kwargs):
+        return self._outermost.eval_shape(*args, **kwargs)

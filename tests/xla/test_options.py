@@ -77,6 +77,7 @@ def test_jits_arguments_and_methods_are_kept():
     x = jnp.ones(4)
     np.testing.assert_array_equal(f(x, factor=3.0), 3 * np.ones(4))
     assert x.is_deleted()
+    assert isinstance(f, jax.stages.Wrapped)
     assert f.lower(jnp.ones(4)).compile()(jnp.ones(4)).shape == (4,)
     assert f.eval_shape(jnp.ones(4)).shape == (4,)
     assert (f.__name__, f.__doc__) == ("scaled", "x, scaled.")
