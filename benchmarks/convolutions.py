@@ -5,7 +5,7 @@
 
 Layers of MNIST and CIFAR networks, VGG, ResNet-50 and DeepBench (Baidu's conv_problems.h), and depthwise ones, in
 float32. Of each the convolution, its kernel gradient and its input gradient, each alone in a compiled program:
-jaxcnn.conv2d and its transposes, under jaxcnn.xla.jit, lax.conv_general_dilated (NHWC, HWIO) and its own, PyTorch's
+jaxcnn.conv2d and its transposes, lax.conv_general_dilated (NHWC, HWIO) and its own, PyTorch's
 conv2d and convolution_backward in its default memory format (NCHW) and in channels last, and what --algorithms asks for
 where it can do the layer. What is in one row was sampled in turn in one process, on one device.
 
@@ -255,13 +255,11 @@ def contenders(problem: Problem, algorithms: Sequence[str]) -> dict[str, Case]:
         "feature_group_count": problem.layer.groups,
     }
     named = {f"{JAXCNN} {name}": partial(jaxcnn.conv2d, algorithm=name, **options) for name in algorithms}
-    own = {JAXCNN: partial(jaxcnn.conv2d, **options)} | named
+    in_jax = {JAXCNN: partial(jaxcnn.conv2d, **options), XLA: partial(lax_convolution, problem.layer)} | named
     in_torch = {TORCH: torch.contiguous_format, TORCH_LAST: torch.channels_last}
-    return (
-        {name: jax_case(jaxcnn.xla.jit, convolution, problem) for name, convolution in own.items()}
-        | {XLA: jax_case(jax.jit, partial(lax_convolution, problem.layer), problem)}
-        | {name: torch_case(memory_format, problem) for name, memory_format in in_torch.items()}
-    )
+    return {name: jax_case(convolution, problem) for name, convolution in in_jax.items()} | {
+        name: torch_case(memory_format, problem) for name, memory_format in in_torch.items()
+    }
 
 
 def lax_convolution(layer: Layer, x, kernel):
@@ -276,7 +274,7 @@ def lax_convolution(layer: Layer, x, kernel):
     )
 
 
-def jax_case(jit: Callable, convolution: Callable, problem: Problem) -> Case:
+def jax_case(convolution: Callable, problem: Problem) -> Case:
     """The pass alone: a gradient is the transpose of the convolution in one argument."""
     x, kernel = problem.x, problem.kernel
 
@@ -288,7 +286,7 @@ def jax_case(jit: Callable, convolution: Callable, problem: Problem) -> Case:
 
     functions = (convolution, kernel_gradient, input_gradient)
     f = functions[PASSES.index(problem.which)]
-    return Case(jit(f), tuple(map(jnp.asarray, problem.arguments)))
+    return Case(jax.jit(f), tuple(map(jnp.asarray, problem.arguments)))
 
 
 def torch_case(memory_format: Any, problem: Problem) -> Case:
