@@ -36,7 +36,7 @@ def map_blocks(f: Callable[[Array], Array], block, x: Array) -> Array:
 
     one = jax.eval_shape(f, blocks[:, 0])
     # Every element is written over. Zeros, XLA would make once, at the program's start, and copy for each such loop.
-    y = jnp.full((block, count, *one.shape[1:]), _first(x).astype(one.dtype))
+    y = jnp.full((block, count, *one.shape[1:]), first_element(x).astype(one.dtype))
     y = lax.fori_loop(0, count, step, y).reshape(whole, *one.shape[1:])
     return y if whole == x.shape[0] else jnp.concatenate([y, f(x[whole:])])
 
@@ -68,11 +68,11 @@ def not_before(x: Array, array: Array) -> Array:
     """
     if 0 in x.shape:
         return array
-    first = _first(x)
+    first = first_element(x)
     return jnp.where((first <= 0) | (first > 0) | jnp.isnan(first), array, first.astype(array.dtype))
 
 
-def _first(x: Array) -> Array:
+def first_element(x: Array) -> Array:
     """An element, whichever."""
     return lax.slice(x, (0,) * x.ndim, (1,) * x.ndim).reshape(())
 

@@ -22,6 +22,8 @@ import functools
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from jax import lax
@@ -32,9 +34,13 @@ from jaxcnn.ops.blocks import images_per_block, map_blocks, not_before, sum_bloc
 from jaxcnn.ops.cook_toom import Matrix, Transforms, transforms
 from jaxcnn.ops.geometry import ConvGeometry, WindowAxis
 from jaxcnn.ops.precision import accumulator, is_highest
+from jaxcnn.ops.strips import map_strips, sum_strips
 
 BLOCK_BYTES = 8 * 2**20
 """The size of V and the products of one block, together: it stays in the cache."""
+
+MOST_BLOCKS = 4
+"""An image of up to so many blocks is treated as one; a larger is cut in strips of a block each."""
 
 TILES = {1: 1, 2: 4, 3: 4, 4: 4, 5: 4, 6: 3, 7: 2}
 """m for each r: few multiplications at a float32 error well below 1e-5."""
@@ -90,13 +96,18 @@ def kernel_gradient(
     per_axis = _transforms(geometry, tile)
     dtype = accumulator(x.dtype)
 
-    def block(x, g):
+    def block(x, g, geometry=geometry):
         v = _input_tiles(x.astype(dtype), geometry, per_axis)
         z = _cotangent_tiles(g.astype(dtype), geometry, per_axis)
         products = [_products(_rows(a), _rows(b), (1, 1), precision) for a, b in zip(v, z, strict=True)]
         return lax.optimization_barrier(products)
 
-    products = lax.optimization_barrier(sum_blocks(block, _images_per_block(geometry, per_axis), x, g))
+    rows = _rows_per_strip(geometry, per_axis)
+    if rows:
+        products = sum_strips(partial(block, geometry=_strip(geometry, rows)), rows, geometry.axes[0], x, g)
+    else:
+        products = sum_blocks(block, _images_per_block(geometry, per_axis), x, g)
+    products = lax.optimization_barrier(products)
     *outer, last = (_transpose(t.kernel) for t in per_axis)
     taps = [jnp.stack(_combine(last, list(row))) for row in _along_axes(outer, products)]
     return jnp.stack(taps).reshape(geometry.kernel_shape).astype(x.dtype)
@@ -133,12 +144,15 @@ def _filter(x: Array, kernel: Array, contracted: int, geometry: ConvGeometry, pr
     dtype = accumulator(x.dtype)
     u = lax.optimization_barrier(_kernel_points(not_before(x, kernel.astype(dtype)), per_axis))
 
-    def block(x):
+    def block(x, geometry=geometry):
         v = _input_tiles(x.astype(dtype), geometry, per_axis)
         products = [_products(a, b, (x.ndim, contracted + 1), precision) for a, b in zip(v, u, strict=True)]
         y = _output_tiles(lax.optimization_barrier(products), per_axis)
         return lax.slice(y, (0,) * y.ndim, (x.shape[0], *geometry.output_shape[1:])).astype(x.dtype)
 
+    rows = _rows_per_strip(geometry, per_axis)
+    if rows:
+        return map_strips(partial(block, geometry=_strip(geometry, rows)), rows, geometry.axes[0], x)
     return map_blocks(block, _images_per_block(geometry, per_axis), x)
 
 
@@ -170,9 +184,33 @@ def _tiles(axis: WindowAxis, t: Transforms) -> int:
 
 def _images_per_block(geometry: ConvGeometry, per_axis: Sequence[Transforms]):
     """Images whose transforms fit ``BLOCK_BYTES``."""
-    n, *_, c_in = geometry.input_shape
+    return images_per_block(geometry.input_shape[0], _image_bytes(geometry, per_axis), BLOCK_BYTES)
+
+
+def _rows_per_strip(geometry: ConvGeometry, per_axis: Sequence[Transforms]) -> int:
+    """Rows of outputs whose transforms fit ``BLOCK_BYTES``, or are those of one tile; 0 where images are not cut."""
+    image_bytes = _image_bytes(geometry, per_axis)
+    if image_bytes <= MOST_BLOCKS * BLOCK_BYTES or not isinstance(geometry.input_shape[0], int):
+        return 0
+    axis, t = geometry.axes[0], per_axis[0]
+    tiles = _tiles(axis, t)
+    strips = min(-(-image_bytes // BLOCK_BYTES), tiles)
+    return min(-(-tiles // strips) * len(t.output), axis.output_size)
+
+
+def _strip(geometry: ConvGeometry, rows: int) -> ConvGeometry:
+    """The convolution that a strip is: its rows are padded already."""
+    axis = geometry.axes[0]
+    size = rows + axis.window - 1
+    n, _, *rest = geometry.input_shape
+    axes = (axis._replace(size=size, pad_lo=0, pad_hi=0), *geometry.axes[1:])
+    return replace(geometry, input_shape=(n, size, *rest), axes=axes)
+
+
+def _image_bytes(geometry: ConvGeometry, per_axis: Sequence[Transforms]) -> int:
+    """The size of V and the products of one image."""
     tiled = math.prod(_tiles(axis, t) * t.points for axis, t in zip(geometry.axes, per_axis, strict=True))
-    return images_per_block(n, 4 * tiled * (c_in + geometry.kernel_shape[-1]), BLOCK_BYTES)
+    return 4 * tiled * (geometry.input_shape[-1] + geometry.kernel_shape[-1])
 
 
 def _kernel_points(kernel: Array, per_axis: Sequence[Transforms]) -> list[Array]:
