@@ -39,6 +39,9 @@ from jaxcnn.ops.strips import map_strips, sum_strips
 BLOCK_BYTES = 8 * 2**20
 """The size of V and the products of one block, together: it stays in the cache."""
 
+BLOCK_TILES = 256
+"""The most rows of a block's products: more make no product quicker."""
+
 MOST_BLOCKS = 4
 """An image of up to so many blocks is treated as one; a larger is cut in strips of a block each."""
 
@@ -183,8 +186,11 @@ def _tiles(axis: WindowAxis, t: Transforms) -> int:
 
 
 def _images_per_block(geometry: ConvGeometry, per_axis: Sequence[Transforms]):
-    """Images whose transforms fit ``BLOCK_BYTES``."""
-    return images_per_block(geometry.input_shape[0], _image_bytes(geometry, per_axis), BLOCK_BYTES)
+    """Images whose transforms fit ``BLOCK_BYTES``, of no more than ``BLOCK_TILES``."""
+    image_tiles = math.prod(_tiles(axis, t) for axis, t in zip(geometry.axes, per_axis, strict=True))
+    image_bytes = _image_bytes(geometry, per_axis)
+    block_bytes = min(BLOCK_BYTES, BLOCK_TILES * image_bytes // image_tiles)
+    return images_per_block(geometry.input_shape[0], image_bytes, block_bytes)
 
 
 def _rows_per_strip(geometry: ConvGeometry, per_axis: Sequence[Transforms]) -> int:
