@@ -136,6 +136,18 @@ def test_rounding_grows_with_the_tile_and_stays_small():
         assert of_two < of_four < of_six
 
 
+@pytest.mark.parametrize("shift", [0.0, 3.0])
+@pytest.mark.parametrize("window", sorted(set(winograd.TILES) - {1}))
+def test_each_windows_own_tile_rounds_little(window, shift):
+    """Well below the 1e-5 under which ``auto`` takes it, also where data have a mean."""
+    with jax.enable_x64(True):
+        geometry = ConvGeometry.resolve((2, 24, 24, 32), (window, window, 32, 32))
+        arrays = [a + np.float32(shift) for a in random(geometry, "float32")]
+        expected = all_three(direct, geometry)(*(a.astype("float64") for a in arrays))
+        for actual, right in zip(all_three(winograd, geometry)(*arrays), expected, strict=True):
+            assert relative_error(actual, right) < 8e-6
+
+
 def relative_error(actual, expected):
     return np.linalg.norm(np.asarray(actual, "float64") - expected) / np.linalg.norm(expected)
 
