@@ -7,6 +7,7 @@ from flax import linen as nn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import numpy as jnp
+from jax.sharding import PartitionSpec as P
 from tolerances import assert_close
 
 from jaxcnn.ops import avg_pool, max_pool
@@ -98,6 +99,41 @@ def test_vmap_and_jit():
     np.testing.assert_array_equal(
         jax.jit(jax.vmap(lambda x: max_pool(x, (2, 2), 2)))(x), jnp.stack([max_pool(a, (2, 2), 2) for a in x])
     )
+
+
+def pooled(x):
+    return cotangent_weighted(max_pool(x, (2, 2), 2)).sum()
+
+
+def test_the_gradient_of_tiles_under_vmap_and_shard_map():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 6, 5, 3)), jnp.float32)
+    gradient = jax.grad(pooled)(x)
+    np.testing.assert_allclose(jax.vmap(jax.grad(lambda image: pooled(image[None])))(x), gradient, rtol=1e-6)
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    sharded = jax.shard_map(jax.grad(pooled), mesh=mesh, in_specs=P("data"), out_specs=P("data"))
+    np.testing.assert_allclose(jax.jit(sharded)(x), gradient, rtol=1e-6)
+
+
+def test_the_gradient_of_tiles_is_exported_for_any_batch_and_platform():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 4, 4, 2)), jnp.float32)
+    spec = jax.ShapeDtypeStruct(jax.export.symbolic_shape("n, 4, 4, 2"), jnp.float32)
+    program = jax.export.export(jax.jit(jax.grad(pooled)), platforms=["cpu", "cuda", "tpu"])(spec)
+    np.testing.assert_allclose(program.call(x), jax.grad(pooled)(x), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_the_gradient_of_tiles_in_low_precision_is_flaxs(dtype):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 8, 8, 3)), dtype)
+    mine, flaxs = (jax.grad(lambda x, pool=pool: pool(x, (2, 2), (2, 2)).sum())(x) for pool in (max_pool, nn.max_pool))
+    assert mine.dtype == dtype
+    np.testing.assert_array_equal(mine.astype(np.float32), flaxs.astype(np.float32))
+
+
+def test_the_gradient_of_tiles_puts_no_zeros_between_elements():
+    """As that of slices does, for each tap."""
+    x, zeros = jnp.ones((2, 8, 8, 3)), "interior = [0, 1, 1, 0]"
+    assert zeros not in jax.jit(jax.grad(pooled)).lower(x).as_text()
+    assert zeros in jax.jit(jax.grad(lambda x: max_pool(x, (3, 3), 2).sum())).lower(x).as_text()
 
 
 @pytest.mark.parametrize("pool", [max_pool, avg_pool])
