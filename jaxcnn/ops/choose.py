@@ -13,6 +13,9 @@ ALGORITHMS = ("auto", *IMPLEMENTATIONS)
 FEW_INPUTS = 4
 """Up to this many input channels, folding patches is quicker than a convolution with so few outputs."""
 
+NARROW_INPUTS = 48
+"""Up to this many, folding patches is quicker still where there are twice as many outputs and all patches at once."""
+
 MOST_ZEROS = 1.35
 """How many times as many products, those with zeros counted, polyphase may have."""
 
@@ -55,10 +58,10 @@ def rule_of_thumb(operation: Operation, geometry: ConvGeometry, dtype, precision
     if math.prod(geometry.kernel_shape[:-2]) == 1:
         return "im2col"
     if operation == "input_gradient":
-        if geometry.inputs_per_group <= FEW_INPUTS and set(geometry.strides) == {1}:
-            return "im2col"
         if set(geometry.strides) != {1}:
             return "polyphase" if _phases_fit(geometry) else "im2col"
+        if geometry.inputs_per_group <= FEW_INPUTS or _narrows(geometry, dtype):
+            return "im2col"
         geometry = geometry.transposed
     if taps.products_per_output(geometry) <= im2col.FEW_PRODUCTS or im2col.is_tiny(geometry, jnp.dtype(dtype).itemsize):
         return "im2col"
@@ -70,6 +73,12 @@ def rule_of_thumb(operation: Operation, geometry: ConvGeometry, dtype, precision
 def is_exact_enough(algorithm: str, dtype, precision) -> bool:
     """Whether an algorithm may be chosen unasked: Winograd's not everywhere."""
     return algorithm != "winograd" or winograd.is_exact_enough(dtype, precision)
+
+
+def _narrows(geometry: ConvGeometry, dtype) -> bool:
+    """Whether a patch is a long sum of outputs, with little to fold."""
+    inputs, outputs = geometry.inputs_per_group, geometry.outputs_per_group
+    return 2 * inputs <= min(outputs, 2 * NARROW_INPUTS) and im2col.is_whole(geometry, jnp.dtype(dtype).itemsize)
 
 
 def _phases_fit(geometry: ConvGeometry) -> bool:

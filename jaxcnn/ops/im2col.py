@@ -131,6 +131,12 @@ def is_tiny(geometry: ConvGeometry, itemsize: int) -> bool:
     return isinstance(n, int) and n * _image_bytes(geometry, itemsize) <= TINY_BYTES
 
 
+def is_whole(geometry: ConvGeometry, itemsize: int) -> bool:
+    """Whether all of P is made at once; False where the number of images is only known at run time."""
+    n = geometry.input_shape[0]
+    return isinstance(n, int) and n * _image_bytes(geometry, itemsize) <= WHOLE_BYTES
+
+
 def _is_sum(geometry: ConvGeometry, itemsize: int) -> bool:
     """Whether y is the sum of :mod:`jaxcnn.ops.taps`: not where P is tiny: XLA sums again for all who read y."""
     if taps.products_per_output(geometry) > FEW_PRODUCTS:
@@ -181,6 +187,6 @@ def _images_per_block(geometry: ConvGeometry, itemsize: int):
     n, image_bytes = geometry.input_shape[0], _image_bytes(geometry, itemsize)
     if taps.products_per_output(geometry) == geometry.inputs_per_group:
         return n
-    if isinstance(n, int) and n * image_bytes <= WHOLE_BYTES:
+    if is_whole(geometry, itemsize):
         return n
     return images_per_block(n, image_bytes, BLOCK_BYTES)
