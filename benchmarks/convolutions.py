@@ -5,9 +5,9 @@
 
 Layers of MNIST and CIFAR networks, VGG, ResNet-50 and DeepBench (Baidu's conv_problems.h), and depthwise ones, in
 float32. Of each the convolution, its kernel gradient and its input gradient, each alone in a compiled program:
-jaxcnn.conv2d and its transposes, lax.conv_general_dilated (NHWC, HWIO) and its own, PyTorch's
-conv2d and convolution_backward in its default memory format (NCHW) and in channels last, and what --algorithms asks for
-where it can do the layer. What is in one row was sampled in turn in one process, on one device.
+jaxcnn.conv2d and its transposes, lax.conv_general_dilated (NHWC, HWIO) and its own, PyTorch's conv2d and
+convolution_backward in its default memory format (NCHW) and in channels last, and what --algorithms asks for where it
+can do the layer. What is in one row was sampled in turn in one process, on one device.
 
 Before anything of a row is timed, each result is compared with PyTorch's in float64: the error is ‖y − ȳ‖ / ‖ȳ‖.
 PyTorch has only symmetric pads: where "SAME" is not, in strided layers, it pads by k // 2 on all sides, which gives an

@@ -78,7 +78,9 @@ def is_exact_enough(algorithm: str, dtype, precision) -> bool:
 def _narrows(geometry: ConvGeometry, dtype) -> bool:
     """Whether a patch is a long sum of outputs, with little to fold."""
     inputs, outputs = geometry.inputs_per_group, geometry.outputs_per_group
-    return 2 * inputs <= min(outputs, 2 * NARROW_INPUTS) and im2col.is_whole(geometry, jnp.dtype(dtype).itemsize)
+    if inputs > NARROW_INPUTS or outputs < 2 * inputs:
+        return False
+    return im2col.is_whole(geometry, jnp.dtype(dtype).itemsize)
 
 
 def _phases_fit(geometry: ConvGeometry) -> bool:
