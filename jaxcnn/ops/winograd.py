@@ -11,8 +11,10 @@ is the first transposed. ∂L/∂x is the convolution of g with the rotated kern
 times fewer multiplications than the sum in two dimensions, F(2, 3) 2.25 times fewer.
 
 The transforms are applied one axis at a time, with a barrier after each, so that XLA makes of each a loop over
-contiguous channels. Along the last axis the points are an axis of the array, along the others an array each: all of
-them apart would be somewhat faster and several times slower to compile.
+contiguous channels. Along the last axis the points are an axis of the array, along the others an array each. XLA's CPU
+backend runs the product of a block on one core, and products side by side only where more than eight wait: 36 do, six of
+six points each do not. Where there are channels enough, convolutions and input gradients have an array for each point.
+That is 1.1 to 1.7 times as fast and two to three times slower to compile; kernel gradients gain less.
 
 Rounding grows with the powers of the points: in float32, relative to float64, F(2, 3) is as exact as the sum (5e-7),
 F(4, 3) about 3e-6, F(4, 5) about 5e-6, F(6, 3) up to 2e-5 (``tests/ops/test_winograd.py`` holds them to that).
@@ -44,6 +46,12 @@ BLOCK_TILES = 256
 
 MOST_BLOCKS = 4
 """An image of up to so many blocks is treated as one; a larger is cut in strips of a block each."""
+
+APART_CHANNELS = 32
+"""From so many channels on, of inputs and of outputs, each point is a product by itself."""
+
+APART_POINTS = 36
+"""Up to so many points: each is a loop to compile."""
 
 TILES = {1: 1, 2: 4, 3: 4, 4: 4, 5: 4, 6: 3, 7: 2}
 """m for each r: few multiplications at a float32 error well below 1e-5."""
@@ -102,7 +110,7 @@ def kernel_gradient(
     def block(x, g, geometry=geometry):
         v = _input_tiles(x.astype(dtype), geometry, per_axis)
         z = _cotangent_tiles(g.astype(dtype), geometry, per_axis)
-        products = [_products(_rows(a), _rows(b), (1, 1), precision) for a, b in zip(v, z, strict=True)]
+        products = [_products(_rows(a), _rows(b), (1, 1), 1, precision) for a, b in zip(v, z, strict=True)]
         return lax.optimization_barrier(products)
 
     rows = _rows_per_strip(geometry, per_axis)
@@ -145,12 +153,15 @@ def _filter(x: Array, kernel: Array, contracted: int, geometry: ConvGeometry, pr
     """Aᵀ [Σ U ⊙ V] A, summed over the kernel's channels: its inputs, ``contracted`` = 0, or its outputs, 1."""
     per_axis = _transforms(geometry, tile)
     dtype = accumulator(x.dtype)
-    u = lax.optimization_barrier(_kernel_points(not_before(x, kernel.astype(dtype)), per_axis))
+    apart = _is_apart(geometry, per_axis)
+    u = lax.optimization_barrier(_kernel_points(not_before(x, kernel.astype(dtype)), per_axis, apart))
 
     def block(x, geometry=geometry):
-        v = _input_tiles(x.astype(dtype), geometry, per_axis)
-        products = [_products(a, b, (x.ndim, contracted + 1), precision) for a, b in zip(v, u, strict=True)]
-        y = _output_tiles(lax.optimization_barrier(products), per_axis)
+        v = _input_tiles(x.astype(dtype), geometry, per_axis, apart)
+        first = not apart  # the axis behind the points'
+        axes = (x.ndim - 1 + first, contracted + first)
+        products = [_products(a, b, axes, first, precision) for a, b in zip(v, u, strict=True)]
+        y = _output_tiles(lax.optimization_barrier(products), per_axis, first)
         return lax.slice(y, (0,) * y.ndim, (x.shape[0], *geometry.output_shape[1:])).astype(x.dtype)
 
     rows = _rows_per_strip(geometry, per_axis)
@@ -159,10 +170,17 @@ def _filter(x: Array, kernel: Array, contracted: int, geometry: ConvGeometry, pr
     return map_blocks(block, _images_per_block(geometry, per_axis), x)
 
 
-def _products(a: Array, b: Array, contracted: tuple[int, int], precision) -> Array:
-    """A matrix product for each point of the last axis' transform, the first axis of both."""
+def _is_apart(geometry: ConvGeometry, per_axis: Sequence[Transforms]) -> bool:
+    """Whether each point is an array of its own."""
+    few = math.prod(t.points for t in per_axis) <= APART_POINTS
+    return few and min(geometry.kernel_shape[-2:]) >= APART_CHANNELS
+
+
+def _products(a: Array, b: Array, contracted: tuple[int, int], batched: int, precision) -> Array:
+    """A matrix product, for each element of the first axis if it is ``batched``."""
     a_axis, b_axis = contracted
-    return lax.dot_general(a, b, (((a_axis,), (b_axis,)), ((0,), (0,))), precision=precision)
+    batch = tuple(range(batched))
+    return lax.dot_general(a, b, (((a_axis,), (b_axis,)), (batch, batch)), precision=precision)
 
 
 def _rows(a: Array) -> Array:
@@ -219,20 +237,20 @@ def _image_bytes(geometry: ConvGeometry, per_axis: Sequence[Transforms]) -> int:
     return 4 * tiled * (geometry.input_shape[-1] + geometry.kernel_shape[-1])
 
 
-def _kernel_points(kernel: Array, per_axis: Sequence[Transforms]) -> list[Array]:
-    """U = G w Gᵀ: for each point of the outer axes an array of the last axis' points, C_in, C_out."""
+def _kernel_points(kernel: Array, per_axis: Sequence[Transforms], apart: bool) -> list[Array]:
+    """U = G w Gᵀ: for each point of the outer axes arrays of the last axis' points, C_in, C_out."""
     *outer, last = (t.kernel for t in per_axis)
     rows = list(kernel.reshape(-1, *kernel.shape[-3:]))
-    return [_stacked(last, list(row)) for row in _along_axes(outer, rows)]
+    return [points for row in _along_axes(outer, rows) for points in _last(last, list(row), apart)]
 
 
-def _input_tiles(x: Array, geometry: ConvGeometry, per_axis: Sequence[Transforms]) -> list[Array]:
-    """V = Bᵀ d B: for each point of the outer axes an array of the last axis' points, N, tiles, C_in."""
+def _input_tiles(x: Array, geometry: ConvGeometry, per_axis: Sequence[Transforms], apart: bool = False) -> list[Array]:
+    """V = Bᵀ d B: for each point of the outer axes arrays of the last axis' points, N, tiles, C_in."""
     pads = []
     for axis, t in zip(geometry.axes, per_axis, strict=True):
         needed = _tiles(axis, t) * len(t.output) + axis.window - 1
         pads.append((axis.pad_lo, needed - axis.size - axis.pad_lo, 0))
-    return _cut([t.input for t in per_axis], _pad(x, pads), geometry, per_axis)
+    return _cut([t.input for t in per_axis], _pad(x, pads), geometry, per_axis, apart)
 
 
 def _cotangent_tiles(g: Array, geometry: ConvGeometry, per_axis: Sequence[Transforms]) -> list[Array]:
@@ -241,14 +259,14 @@ def _cotangent_tiles(g: Array, geometry: ConvGeometry, per_axis: Sequence[Transf
         (0, _tiles(axis, t) * len(t.output) - axis.output_size, 0)
         for axis, t in zip(geometry.axes, per_axis, strict=True)
     ]
-    return _cut([_transpose(t.output) for t in per_axis], _pad(g, pads), geometry, per_axis)
+    return _cut([_transpose(t.output) for t in per_axis], _pad(g, pads), geometry, per_axis, apart=False)
 
 
 def _pad(array: Array, pads) -> Array:
     return lax.optimization_barrier(lax.pad(array, jnp.zeros((), array.dtype), [(0, 0, 0), *pads, (0, 0, 0)]))
 
 
-def _cut(matrices: Sequence[Matrix], padded: Array, geometry: ConvGeometry, per_axis) -> list[Array]:
+def _cut(matrices: Sequence[Matrix], padded: Array, geometry: ConvGeometry, per_axis, apart: bool) -> list[Array]:
     """Along each axis, the matrix times the elements of every tile; tiles start m elements apart."""
     arrays = [padded]
     rank = len(matrices)
@@ -260,20 +278,20 @@ def _cut(matrices: Sequence[Matrix], padded: Array, geometry: ConvGeometry, per_
         if number < rank:
             arrays = [row for column in elements for row in _combine(matrix, column)]
         else:
-            arrays = [_stacked(matrix, column) for column in elements]
+            arrays = [points for column in elements for points in _last(matrix, column, apart)]
         arrays = lax.optimization_barrier(arrays)
     return arrays
 
 
-def _output_tiles(points: list[Array], per_axis: Sequence[Transforms]) -> Array:
-    """Aᵀ [·] A for every tile, and the tiles put together."""
+def _output_tiles(points: list[Array], per_axis: Sequence[Transforms], first: int) -> Array:
+    """Aᵀ [·] A for every tile, and the tiles put together; images are along axis ``first`` of the points."""
     arrays = points
     *outer, last = per_axis
-    for number, t in enumerate(outer, start=2):
+    for number, t in enumerate(outer, start=first + 1):
         rest = len(arrays) // t.points
         arrays = [_interleave(_combine(t.output, arrays[i::rest]), number) for i in range(rest)]
         arrays = lax.optimization_barrier(arrays)
-    return _interleave(_combine(last.output, list(arrays[0])), len(per_axis))
+    return _interleave(_combine(last.output, list(arrays[0]) if first else arrays), len(per_axis))
 
 
 def _interleave(arrays: list[Array], axis: int) -> Array:
@@ -297,6 +315,11 @@ def _combine(matrix: Matrix, arrays: Sequence[Array]) -> list[Array]:
         functools.reduce(jnp.add, [_times(entry, array) for entry, array in zip(row, arrays, strict=True) if entry])
         for row in matrix
     ]
+
+
+def _last(matrix: Matrix, arrays: Sequence[Array], apart: bool) -> list[Array]:
+    """The same for the last axis: its points apart, or along a new first axis of one array."""
+    return _combine(matrix, arrays) if apart else [_stacked(matrix, arrays)]
 
 
 def _stacked(matrix: Matrix, arrays: Sequence[Array]) -> Array:
