@@ -12,9 +12,9 @@ times fewer multiplications than the sum in two dimensions, F(2, 3) 2.25 times f
 
 The transforms are applied one axis at a time, with a barrier after each, so that XLA makes of each a loop over
 contiguous channels. Along the last axis the points are an axis of the array, along the others an array each. XLA's CPU
-backend runs the product of a block on one core, and products side by side only where more than eight wait: 36 do, six of
-six points each do not. Where there are channels enough, convolutions and input gradients have an array for each point.
-That is 1.1 to 1.7 times as fast and two to three times slower to compile; kernel gradients gain less.
+backend runs the product of a block on one core, and products side by side only where more than eight wait: 36 do, six
+of six points each do not. Where there are channels enough, convolutions and input gradients have an array for each
+point: 1.1 to 1.7 times as fast, two to three times slower to compile. Kernel gradients gain less.
 
 Rounding grows with the powers of the points: in float32, relative to float64, F(2, 3) is as exact as the sum (5e-7),
 F(4, 3) about 3e-6, F(4, 5) about 5e-6, F(6, 3) up to 2e-5 (``tests/ops/test_winograd.py`` holds them to that).
