@@ -31,6 +31,8 @@ GEOMETRIES = {name: case.geometry for name, case in CASES.items()} | {
     "depthwise 7x7": ConvGeometry.resolve((2, 8, 7, 3), (7, 7, 1, 3), feature_group_count=3),
     "many products": ConvGeometry.resolve((3, 6, 5, 8), (3, 3, 8, 4), strides=2),
     "groups of many products": ConvGeometry.resolve((3, 6, 5, 8), (3, 3, 4, 4), feature_group_count=2),
+    "rows of whole vectors": ConvGeometry.resolve((3, 5, 4, 16), (3, 2, 16, 4)),
+    "groups of rows of whole vectors": ConvGeometry.resolve((2, 5, 4, 16), (2, 3, 8, 6), feature_group_count=2),
     "one axis": ConvGeometry.resolve((3, 11, 4), (5, 4, 3), strides=2, padding=((3, 1),)),
     "three axes": ConvGeometry.resolve((3, 4, 5, 3, 4), (3, 2, 2, 2, 4), strides=(1, 2, 1), feature_group_count=2),
 }
@@ -139,6 +141,14 @@ def test_each_pass_is_one_matrix_product_of_the_precision_asked_for(name):
         text = jax.jit(partial(f, geometry=geometry, precision="highest")).lower(*args).as_text()
         assert text.count("precision = [HIGHEST, HIGHEST]") == text.count("stablehlo.dot_general") == 1
         assert "stablehlo.convolution" not in text
+
+
+@pytest.mark.parametrize(("inputs", "shape"), [(16, (4, 144)), (15, (135, 4))])
+def test_kernel_gradients_are_turned_where_patches_are_whole_vectors(inputs, shape):
+    geometry = ConvGeometry.resolve((2, 5, 5, inputs), (3, 3, inputs, 4))
+    x, _, g = random(geometry, "float32")
+    jaxpr = jax.make_jaxpr(partial(im2col.kernel_gradient, geometry=geometry))(x, g)
+    assert [e.outvars[0].aval.shape for e in jaxpr.eqns if e.primitive.name == "dot_general"] == [shape]
 
 
 def test_half_precision_is_summed_in_float32_over_all_images():
