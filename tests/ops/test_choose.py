@@ -217,15 +217,17 @@ def test_each_algorithm_named_gives_xlas_values_derivatives_and_batches(algorith
 
 REALISTIC = [
     pytest.param((8, 28, 28, 32), (3, 3, 32, 32), {}, id="3x3"),
-    pytest.param((4, 14, 14, 64), (3, 3, 64, 64), {}, id="many channels"),
+    pytest.param((4, 14, 14, 64), (3, 3, 64, 64), {}, id="many channels", marks=pytest.mark.slow),
     pytest.param((2, 7, 7, 128), (3, 3, 128, 128), {}, id="few tiles"),
     pytest.param((16, 16, 16, 3), (3, 3, 3, 32), {}, id="first layer"),
-    pytest.param((8, 14, 14, 32), (5, 5, 32, 32), {}, id="5x5"),
+    pytest.param((8, 14, 14, 32), (5, 5, 32, 32), {}, id="5x5", marks=pytest.mark.slow),
     pytest.param((8, 14, 14, 64), (1, 1, 64, 64), {}, id="1x1"),
     pytest.param((4, 14, 14, 64), (3, 3, 1, 64), {"feature_group_count": 64}, id="depthwise"),
-    pytest.param((4, 28, 28, 32), (3, 3, 32, 64), {"strides": 2}, id="strides"),
-    pytest.param((1, 40, 60, 32), (5, 10, 32, 32), {"strides": 2}, id="large windows with strides"),
-    pytest.param((2, 64, 64, 3), (7, 7, 3, 32), {"strides": 2}, id="first layer with strides"),
+    pytest.param((4, 28, 28, 32), (3, 3, 32, 64), {"strides": 2}, id="strides", marks=pytest.mark.slow),
+    pytest.param(
+        (1, 40, 60, 32), (5, 10, 32, 32), {"strides": 2}, id="large windows with strides", marks=pytest.mark.slow
+    ),
+    pytest.param((2, 64, 64, 3), (7, 7, 3, 32), {"strides": 2}, id="first layer with strides", marks=pytest.mark.slow),
 ]
 DATA = {
     "normal": lambda a: a,

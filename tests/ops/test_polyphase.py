@@ -47,6 +47,7 @@ def test_it_is_the_convolution_and_its_gradients(geometry):
         jax.tree.map(assert_close, three(polyphase, geometry), three(direct, geometry))
 
 
+@pytest.mark.slow
 @settings(max_examples=25, suppress_health_check=[HealthCheck.filter_too_much])
 @given(conv_cases())
 def test_random_cases(case):
