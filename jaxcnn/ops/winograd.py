@@ -158,7 +158,7 @@ def _filter(x: Array, kernel: Array, contracted: int, geometry: ConvGeometry, pr
 
     def block(x, geometry=geometry):
         v = _input_tiles(x.astype(dtype), geometry, per_axis, apart)
-        first = not apart  # the axis behind the points'
+        first = 0 if apart else 1  # the images' axis, behind the points'
         axes = (x.ndim - 1 + first, contracted + first)
         products = [_products(a, b, axes, first, precision) for a, b in zip(v, u, strict=True)]
         y = _output_tiles(lax.optimization_barrier(products), per_axis, first)
