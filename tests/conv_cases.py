@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from hypothesis import strategies as st
+from jax import numpy as jnp
 
 from jaxcnn.ops.geometry import ConvGeometry
 
@@ -69,3 +71,19 @@ def conv_cases(draw) -> ConvCase:
             "feature_group_count": groups,
         },
     )
+
+
+def three(algorithm, geometry, dtype="float64"):
+    """The convolution and its gradients by a module of :mod:`jaxcnn.ops`, of numbers that are always the same."""
+    rng = np.random.default_rng(0)
+    shapes = geometry.input_shape, geometry.kernel_shape, geometry.output_shape
+    arrays = [jnp.asarray(rng.normal(size=shape)).astype(dtype) for shape in shapes]
+
+    def program(x, kernel, g):
+        return (
+            algorithm.convolve(x, kernel, geometry),
+            algorithm.input_gradient(g, kernel, geometry),
+            algorithm.kernel_gradient(x, g, geometry),
+        )
+
+    return jax.jit(program, compiler_options={"xla_backend_optimization_level": 0})(*arrays)

@@ -59,7 +59,7 @@ def test_a_gradient_alone_is_found_alone():
     assert found.operation == "kernel_gradient"
 
 
-@pytest.mark.parametrize("algorithm", ["xla", "im2col"])
+@pytest.mark.parametrize("algorithm", ["xla", "eigen", "im2col"])
 def test_an_algorithm_by_name_is_left_alone(algorithm):
     assert find_convolutions(lambda x, kernel: conv2d(x, kernel, algorithm=algorithm), X, KERNEL) == []
 
@@ -76,7 +76,7 @@ def test_tuning_writes_what_auto_then_follows():
     table = json.loads(tuned.path(jax.devices()[0]).read_text())["algorithms"]
     assert table == {tuned.key(*row.convolution): row.chosen for row in rows}
     for row in rows:
-        assert row.timings.keys() == {"xla", "im2col", "winograd"}  # an FFT is for larger windows
+        assert row.timings.keys() == {"xla", "eigen", "im2col", "winograd"}  # an FFT is for larger windows
         assert row.left_out == {}
         assert choose.algorithm(*row.convolution[:2], jnp.dtype("float32"), None, "cpu") == row.chosen
 
@@ -87,12 +87,12 @@ def candidates(x, kernel, dtype="float32", **options):
 
 
 def test_only_what_can_be_chosen_is_measured():
-    assert candidates((1, 6, 6, 2), (3, 3, 2, 2)) == ["xla", "im2col", "winograd"]
-    assert candidates((1, 6, 6, 2), (3, 3, 2, 2), "bfloat16") == ["xla", "im2col"]
-    assert candidates((1, 6, 6, 2), (3, 3, 2, 2), strides=2) == ["xla", "im2col", "polyphase"]
-    assert candidates((1, 6, 6, 2), (5, 5, 2, 2), strides=2) == ["xla", "im2col", "fft", "polyphase"]
+    assert candidates((1, 6, 6, 2), (3, 3, 2, 2)) == ["xla", "eigen", "im2col", "winograd"]
+    assert candidates((1, 6, 6, 2), (3, 3, 2, 2), "bfloat16") == ["xla", "eigen", "im2col"]
+    assert candidates((1, 6, 6, 2), (3, 3, 2, 2), strides=2) == ["xla", "eigen", "im2col", "polyphase"]
+    assert candidates((1, 6, 6, 2), (5, 5, 2, 2), strides=2) == ["xla", "eigen", "im2col", "fft", "polyphase"]
     with jax.default_matmul_precision("highest"):
-        assert candidates((1, 6, 6, 2), (3, 3, 2, 2)) == ["xla", "im2col"]
+        assert candidates((1, 6, 6, 2), (3, 3, 2, 2)) == ["xla", "eigen", "im2col"]
 
 
 class Wrong:
@@ -155,5 +155,5 @@ def test_other_types_are_tuned(dtype):
     with jax.enable_x64(dtype == "float64"):
         convolution = tuning.Convolution("convolve", ConvGeometry.resolve((1, 6, 6, 2), (5, 5, 2, 2)), dtype)
         (row,) = tuning.tune_convolutions([convolution], rounds=1)
-    assert row.timings.keys() == {"xla", "im2col", "fft"}
+    assert row.timings.keys() == {"xla", "eigen", "im2col", "fft"}
     assert row.left_out == {}

@@ -2,8 +2,15 @@
 
 from typing import Literal
 
-from jaxcnn.ops import direct, fft, im2col, polyphase, winograd
+from jaxcnn.ops import direct, eigen, fft, im2col, polyphase, winograd
 
 Operation = Literal["convolve", "input_gradient", "kernel_gradient"]
 
-IMPLEMENTATIONS = {"xla": direct, "im2col": im2col, "winograd": winograd, "fft": fft, "polyphase": polyphase}
+IMPLEMENTATIONS = {
+    "xla": direct,
+    "eigen": eigen,
+    "im2col": im2col,
+    "winograd": winograd,
+    "fft": fft,
+    "polyphase": polyphase,
+}

@@ -4,7 +4,7 @@ import math
 
 from jax import numpy as jnp
 
-from jaxcnn.ops import im2col, polyphase, taps, tuned, winograd
+from jaxcnn.ops import eigen, im2col, polyphase, taps, tuned, winograd
 from jaxcnn.ops.algorithms import IMPLEMENTATIONS, Operation
 from jaxcnn.ops.geometry import ConvGeometry
 
@@ -15,6 +15,16 @@ FEW_INPUTS = 4
 
 NARROW_INPUTS = 48
 """Up to this many, folding patches is quicker still where there are twice as many outputs and all patches at once."""
+
+LARGE_WINDOW = 25
+"""Taps from which patches cost more to write than Eigen takes longer for a product."""
+
+EIGEN_CHANNELS, EIGEN_WEIGHTS, EIGEN_PRODUCTS = 16, 24**2, 10**8
+"""Channels in and out, c_in · c_out, and products of all outputs from which Eigen fills its vectors and the cores."""
+
+WINOGRAD_WEIGHTS = {"convolve": 30_000, "input_gradient": 18_000}
+"""Elements of a kernel, times the share of the tiles that are outputs, from which Winograd's products are quicker than
+Eigen's convolution. An input gradient runs beside a kernel gradient, and Eigen needs all cores."""
 
 MOST_ZEROS = 1.35
 """How many times as many products, those with zeros counted, polyphase may have."""
@@ -49,13 +59,8 @@ def rule_of_thumb(operation: Operation, geometry: ConvGeometry, dtype, precision
     if platform != "cpu":
         return "xla"
     if operation == "kernel_gradient":
-        # Never XLA's: inside a loop it is a hundred times slower than outside.
-        if winograd.pays(geometry, dtype, precision):
-            return "winograd"
-        return "polyphase" if _phases_pay(geometry, dtype, precision) else "im2col"
+        return _of_kernel_gradient(geometry, dtype, precision)
     if geometry.groups > 1:
-        return "im2col"
-    if math.prod(geometry.kernel_shape[:-2]) == 1:
         return "im2col"
     if operation == "input_gradient":
         if set(geometry.strides) != {1}:
@@ -63,16 +68,54 @@ def rule_of_thumb(operation: Operation, geometry: ConvGeometry, dtype, precision
         if geometry.inputs_per_group <= FEW_INPUTS or _narrows(geometry, dtype):
             return "im2col"
         geometry = geometry.transposed
-    if taps.products_per_output(geometry) <= im2col.FEW_PRODUCTS or im2col.is_tiny(geometry, jnp.dtype(dtype).itemsize):
-        return "im2col"
+    return _of_convolution(operation, geometry, dtype, precision)
+
+
+def _of_kernel_gradient(geometry: ConvGeometry, dtype, precision) -> str:
+    """Never XLA's: inside a loop it is a hundred times slower than outside."""
     if winograd.pays(geometry, dtype, precision):
         return "winograd"
-    return "polyphase" if _phases_pay(geometry, dtype, precision) else "xla"
+    if _phases_pay(geometry, dtype, precision):
+        return "polyphase"
+    is_large = math.prod(geometry.kernel_shape[:-2]) >= LARGE_WINDOW
+    return "eigen" if is_large and _is_eigens(geometry, dtype) else "im2col"
+
+
+def _of_convolution(operation: Operation, geometry: ConvGeometry, dtype, precision) -> str:
+    """Or of an input gradient that is this convolution."""
+    products = taps.products_per_output(geometry)
+    if products <= im2col.FEW_PRODUCTS or im2col.is_tiny(geometry, jnp.dtype(dtype).itemsize):
+        return "im2col"
+    c_in, c_out = geometry.kernel_shape[-2:]
+    is_eigens = (
+        _is_eigens(geometry, dtype)
+        and min(c_in, c_out) >= EIGEN_CHANNELS
+        and c_in * c_out >= EIGEN_WEIGHTS
+        and _at_least(EIGEN_PRODUCTS, geometry.output_shape, products)
+    )
+    if math.prod(geometry.kernel_shape[:-2]) == 1 and not (is_eigens and set(geometry.strides) != {1}):
+        return "im2col"
+    if winograd.pays(geometry, dtype, precision):
+        weights = products * c_out * winograd.filled(geometry)
+        if not is_eigens or weights >= WINOGRAD_WEIGHTS[operation]:
+            return "winograd"
+    return "eigen" if is_eigens else "xla"
+
+
+def _is_eigens(geometry: ConvGeometry, dtype) -> bool:
+    """Whether Eigen has it, for the CPU backend calls it for no longer dtype."""
+    return not eigen.limit(geometry) and jnp.dtype(dtype) == jnp.float32
 
 
 def is_exact_enough(algorithm: str, dtype, precision) -> bool:
     """Whether an algorithm may be chosen unasked: Winograd's not everywhere."""
     return algorithm != "winograd" or winograd.is_exact_enough(dtype, precision)
+
+
+def _at_least(number: int, output_shape, products: int) -> bool:
+    """Whether the outputs have as many products together; so have images whose number is only known at run time."""
+    n, *rest = output_shape
+    return not isinstance(n, int) or n * math.prod(rest) * products >= number
 
 
 def _narrows(geometry: ConvGeometry, dtype) -> bool:

@@ -33,9 +33,10 @@ def conv2d(
       kernel_dilation: d, one number or two.
       feature_group_count: independent groups of channels; c_in for a depthwise convolution.
       algorithm: "auto" lets jaxcnn choose for each pass and for the platform that the program is compiled for. By name,
-        in every pass: "xla", XLA's own; "im2col", matrix products over patches; "winograd", minimal filtering (strides,
-        dilation and groups of 1, windows of at most 7); "fft", products of spectra; "polyphase", strides turned into
-        channels (dilation and groups of 1, some stride above 1).
+        in every pass: "xla", XLA's own; "eigen", XLA's by the library of its CPU backend that uses all cores (groups of
+        1); "im2col", matrix products over patches; "winograd", minimal filtering (strides, dilation and groups of 1,
+        windows of at most 7); "fft", products of spectra; "polyphase", strides turned into channels (dilation and
+        groups of 1, some stride above 1).
       precision: as in :func:`jax.lax.conv_general_dilated`.
 
     Returns:

@@ -56,6 +56,9 @@ APART_POINTS = 36
 TILES = {1: 1, 2: 4, 3: 4, 4: 4, 5: 4, 6: 3, 7: 2}
 """m for each r: few multiplications at a float32 error well below 1e-5."""
 
+LONGEST_WINDOW = 6
+"""Windows of 7 are exact enough for tiles of 2 only: hardly fewer multiplications than without."""
+
 
 def limit(geometry: ConvGeometry) -> str | None:
     """What keeps this file from a convolution; None where it can do it."""
@@ -135,6 +138,12 @@ def tiles(geometry: ConvGeometry) -> int:
     return n * per_image if isinstance(n, int) else sys.maxsize
 
 
+def filled(geometry: ConvGeometry) -> float:
+    """The share of the tiles that are outputs: the last ones of 14 outputs in tiles of 4 stand over by 2."""
+    axes = [(axis.output_size, TILES[axis.window]) for axis in geometry.axes]
+    return math.prod(o / (-(-o // m) * m) for o, m in axes)
+
+
 def is_exact_enough(dtype, precision) -> bool:
     """Whether it may be chosen unasked: in float32, unless the highest precision is asked for."""
     return jnp.dtype(dtype) == jnp.float32 and not is_highest(precision)
@@ -146,7 +155,9 @@ def pays(geometry: ConvGeometry, dtype, precision) -> bool:
         return False
     c_in, c_out = geometry.kernel_shape[-2:]
     windows = [axis.window for axis in geometry.axes if axis.window > 1]
-    return min(c_in, c_out) >= 32 and len(windows) >= 2 and 8 * tiles(geometry) >= max(c_in, c_out)
+    if len(windows) < 2 or max(windows) > LONGEST_WINDOW:
+        return False
+    return min(c_in, c_out) >= 32 and 8 * tiles(geometry) >= max(c_in, c_out)
 
 
 def _filter(x: Array, kernel: Array, contracted: int, geometry: ConvGeometry, precision, tile: int | None) -> Array:

@@ -33,22 +33,30 @@ RULES = {
     "few tiles": (geometry((2, 7, 7, 128), (3, 3, 128, 128)), "xla xla im2col"),
     "few channels": (geometry((8, 28, 28, 16), (3, 3, 16, 16)), "xla xla im2col"),
     "few channels to many": (geometry((8, 28, 28, 16), (3, 3, 16, 64)), "xla im2col im2col"),
-    "few channels to many, in many images": (geometry((64, 28, 28, 16), (3, 3, 16, 64)), "xla xla im2col"),
+    "few channels to many, in many images": (geometry((64, 28, 28, 16), (3, 3, 16, 64)), "eigen eigen im2col"),
+    "3x3, in many images": (geometry((64, 28, 28, 32), (3, 3, 32, 32)), "eigen eigen winograd"),
+    "tiles that stand over": (geometry((64, 9, 9, 64), (3, 3, 64, 64)), "eigen winograd winograd"),
+    "7x7": (geometry((16, 14, 14, 64), (7, 7, 64, 64)), "eigen eigen eigen"),
     "few outputs": (geometry((8, 28, 28, 64), (3, 3, 64, 16)), "xla xla im2col"),
     "window along one axis": (geometry((8, 28, 28, 32), (3, 1, 32, 32)), "xla xla im2col"),
     "one axis": (geometry((8, 280, 32), (3, 32, 32)), "xla xla im2col"),
-    "9x9": (geometry((8, 28, 28, 32), (9, 9, 32, 32)), "xla xla im2col"),
+    "9x9": (geometry((8, 28, 28, 32), (9, 9, 32, 32)), "eigen eigen eigen"),
     "strides": (geometry((8, 28, 28, 32), (3, 3, 32, 32), strides=2), "xla im2col im2col"),
+    "strides, in many images": (geometry((64, 28, 28, 32), (3, 3, 32, 64), strides=2), "eigen im2col im2col"),
     "large windows with strides": (
-        geometry((2, 40, 60, 32), (5, 10, 32, 32), strides=2),
-        "polyphase polyphase polyphase",
+        geometry((4, 40, 60, 32), (5, 10, 32, 32), strides=2),
+        "eigen polyphase polyphase",
     ),
-    "first layer with strides": (geometry((2, 64, 64, 3), (7, 7, 3, 64), strides=2), "xla polyphase im2col"),
+    "first layer with strides": (geometry((2, 64, 64, 3), (7, 7, 3, 64), strides=2), "xla polyphase eigen"),
     "dilation": (geometry((8, 28, 28, 32), (3, 3, 32, 32), kernel_dilation=2), "xla xla im2col"),
     "first layer": (geometry((8, 32, 32, 3), (3, 3, 3, 32)), "im2col im2col im2col"),
     "last layer": (geometry((8, 32, 32, 32), (3, 3, 32, 3)), "xla im2col im2col"),
     "1x1": (geometry((8, 28, 28, 32), (1, 1, 32, 64)), "im2col im2col im2col"),
     "1x1 with strides": (geometry((8, 28, 28, 32), (1, 1, 32, 64), strides=2), "im2col im2col im2col"),
+    "1x1 with strides, in many images": (
+        geometry((64, 28, 28, 128), (1, 1, 128, 128), strides=2),
+        "eigen im2col im2col",
+    ),
     "groups": (geometry((8, 28, 28, 32), (3, 3, 8, 32), feature_group_count=4), "im2col im2col im2col"),
     "depthwise": (geometry((8, 28, 28, 32), (3, 3, 1, 32), feature_group_count=32), "im2col im2col im2col"),
     "tiny": (geometry((1, 4, 4, 16), (3, 3, 16, 16)), "im2col im2col im2col"),
@@ -80,8 +88,9 @@ def test_elsewhere_it_is_xlas(geometry, names, platform):
 )
 def test_no_exactness_is_given_away(geometry, names, dtype, precision):
     del names
-    assert "winograd" not in chosen(geometry, dtype, precision)
-    assert chosen(geometry, dtype, precision)[2] == "im2col"
+    names = chosen(geometry, dtype, precision)
+    assert "winograd" not in names
+    assert names[2] in (("im2col", "eigen", "polyphase") if dtype == "float32" else ("im2col",))
 
 
 def test_the_process_default_of_the_highest_precision_is_heeded():
@@ -95,7 +104,7 @@ def test_for_images_of_unknown_number_there_is_a_choice():
     b: Any = jax.export.symbolic_shape("b")[0]
     unknown = RULES["3x3"][0].with_batch(b)
     assert winograd.tiles(unknown) == sys.maxsize
-    assert chosen(unknown) == ["winograd"] * 3
+    assert chosen(unknown) == ["eigen", "eigen", "winograd"]
 
 
 @settings(max_examples=200)
@@ -134,7 +143,7 @@ def test_the_default_precision_is_the_one_where_the_convolution_is_traced_as_it_
 
 def test_an_unknown_algorithm_is_refused():
     with pytest.raises(
-        ValueError, match="algorithm must be one of auto, xla, im2col, winograd, fft, polyphase, found 'fastest'"
+        ValueError, match="algorithm must be one of auto, xla, eigen, im2col, winograd, fft, polyphase, found 'fastest'"
     ):
         choose.check_algorithm("fastest")
 
@@ -146,7 +155,7 @@ def test_a_known_algorithm_is_not_refused(name):
 
 
 def test_an_algorithm_that_cannot_do_it_is_refused():
-    for name in ("auto", "xla", "im2col", "fft", "polyphase"):
+    for name in ("auto", "xla", "eigen", "im2col", "fft", "polyphase"):
         choose.check_algorithm(name, RULES["strides"][0])
     message = r"algorithm 'winograd' cannot do this convolution: winograd needs strides of 1, found \(2, 2\)"
     with pytest.raises(ValueError, match=message):
@@ -168,7 +177,7 @@ def test_an_algorithm_that_cannot_do_it_is_refused():
         ({}, "int32", "not with arrays of int32 and int32 with a result of int32"),
     ],
 )
-@pytest.mark.parametrize("name", ["im2col", "winograd", "fft", "polyphase"])
+@pytest.mark.parametrize("name", ["eigen", "im2col", "winograd", "fft", "polyphase"])
 def test_what_only_xla_can_do_is_refused_to_the_others(name, options, dtype, message):
     arrays = jnp.ones((2, 2, 5, 5), dtype), jnp.ones((2, 2, 3, 3), dtype)
     pads = ((1, 1), (1, 1))
@@ -201,7 +210,7 @@ def xlas(case_name):
 
 SUPPORTED = [
     (algorithm, name)
-    for algorithm in ("im2col", "winograd", "fft", "polyphase")
+    for algorithm in ("eigen", "im2col", "winograd", "fft", "polyphase")
     for name, case in CASES.items()
     if choose.IMPLEMENTATIONS[algorithm].limit(case.geometry) is None
 ]

@@ -212,7 +212,7 @@ def test_a_jitted_gradient_is_traced_once():
             (3, 3, 3, 4),
             {"algorithm": "fastest"},
             ValueError,
-            "algorithm must be one of auto, xla, im2col, winograd, fft, polyphase, found 'fastest'",
+            "algorithm must be one of auto, xla, eigen, im2col, winograd, fft, polyphase, found 'fastest'",
         ),
         ((2, 8, 3), (3, 3, 4), {}, ValueError, r"x must be NHWC and kernel HWIO.*\(2, 8, 3\)"),
         ((2, 8, 8, 2), (3, 3, 3, 4), {}, ValueError, "kernel has 3 input channels, x has 2"),

@@ -3,9 +3,8 @@
 import math
 
 import jax
-import numpy as np
 import pytest
-from conv_cases import CASES, conv_cases
+from conv_cases import CASES, conv_cases, three
 from hypothesis import HealthCheck, assume, given, settings
 from jax import numpy as jnp
 from tolerances import assert_close
@@ -13,7 +12,6 @@ from tolerances import assert_close
 from jaxcnn.ops import direct, polyphase, winograd
 from jaxcnn.ops.geometry import ConvGeometry
 
-QUICK = {"xla_backend_optimization_level": 0}
 GEOMETRIES = {
     "one axis": ConvGeometry.resolve((2, 50, 3), (7, 3, 4), strides=3),
     "one stride of two": ConvGeometry.resolve((2, 9, 11, 2), (3, 4, 2, 3), strides=(1, 2)),
@@ -23,22 +21,6 @@ GEOMETRIES = {
     "a stride longer than the window": ConvGeometry.resolve((1, 11, 11, 2), (2, 3, 2, 3), strides=(3, 5)),
     "by Winograd's algorithm": ConvGeometry.resolve((2, 40, 44, 32), (5, 6, 32, 32), strides=2),
 }
-
-
-def three(algorithm, geometry, dtype="float64"):
-    """The convolution and its gradients."""
-    rng = np.random.default_rng(0)
-    shapes = geometry.input_shape, geometry.kernel_shape, geometry.output_shape
-    arrays = [jnp.asarray(rng.normal(size=shape)).astype(dtype) for shape in shapes]
-
-    def program(x, kernel, g):
-        return (
-            algorithm.convolve(x, kernel, geometry),
-            algorithm.input_gradient(g, kernel, geometry),
-            algorithm.kernel_gradient(x, g, geometry),
-        )
-
-    return jax.jit(program, compiler_options=QUICK)(*arrays)
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES)
