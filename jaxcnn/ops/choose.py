@@ -16,8 +16,8 @@ FEW_INPUTS = 4
 NARROW_INPUTS = 48
 """Up to this many, folding patches is quicker still where there are twice as many outputs and all patches at once."""
 
-LARGE_WINDOW = 25
-"""Taps from which patches cost more to write than Eigen takes longer for a product."""
+LARGE_WINDOW, LARGE_BATCH = 16, 32
+"""Taps from which a kernel gradient is quicker without patches; images, where there are few inputs."""
 
 EIGEN_CHANNELS, EIGEN_WEIGHTS, EIGEN_PRODUCTS = 16, 24**2, 10**8
 """Channels in and out, c_in · c_out, and products of all outputs from which Eigen fills its vectors and the cores."""
@@ -75,10 +75,7 @@ def _of_kernel_gradient(geometry: ConvGeometry, dtype, precision) -> str:
     """Never XLA's: inside a loop it is a hundred times slower than outside."""
     if winograd.pays(geometry, dtype, precision):
         return "winograd"
-    if _phases_pay(geometry, dtype, precision):
-        return "polyphase"
-    is_large = math.prod(geometry.kernel_shape[:-2]) >= LARGE_WINDOW
-    return "eigen" if is_large and _is_eigens(geometry, dtype) else "im2col"
+    return "eigen" if _is_eigens(geometry, dtype) and _patches_cost(geometry, dtype) else "im2col"
 
 
 def _of_convolution(operation: Operation, geometry: ConvGeometry, dtype, precision) -> str:
@@ -95,16 +92,27 @@ def _of_convolution(operation: Operation, geometry: ConvGeometry, dtype, precisi
     )
     if math.prod(geometry.kernel_shape[:-2]) == 1 and not (is_eigens and set(geometry.strides) != {1}):
         return "im2col"
-    if winograd.pays(geometry, dtype, precision):
-        weights = products * c_out * winograd.filled(geometry)
-        if not is_eigens or weights >= WINOGRAD_WEIGHTS[operation]:
-            return "winograd"
+    if winograd.pays(geometry, dtype, precision) and not (is_eigens and _is_small(geometry, operation)):
+        return "winograd"
     return "eigen" if is_eigens else "xla"
 
 
 def _is_eigens(geometry: ConvGeometry, dtype) -> bool:
     """Whether Eigen has it, for the CPU backend calls it for no longer dtype."""
     return not eigen.limit(geometry) and jnp.dtype(dtype) == jnp.float32
+
+
+def _is_small(geometry: ConvGeometry, operation: Operation) -> bool:
+    """Whether Winograd's products are, or too many of a tile's outputs are none."""
+    return math.prod(geometry.kernel_shape) * winograd.filled(geometry) < WINOGRAD_WEIGHTS[operation]
+
+
+def _patches_cost(geometry: ConvGeometry, dtype) -> bool:
+    """Whether patches are more to write than a product with them gains over Eigen's."""
+    window, c_in, n = math.prod(geometry.kernel_shape[:-2]), geometry.kernel_shape[-2], geometry.input_shape[0]
+    if window >= LARGE_WINDOW:
+        return not im2col.is_tiny(geometry, jnp.dtype(dtype).itemsize)
+    return window > 1 and 1 < c_in <= FEW_INPUTS and isinstance(n, int) and n >= LARGE_BATCH
 
 
 def is_exact_enough(algorithm: str, dtype, precision) -> bool:
@@ -129,8 +137,3 @@ def _narrows(geometry: ConvGeometry, dtype) -> bool:
 def _phases_fit(geometry: ConvGeometry) -> bool:
     """Whether the windows are nearly multiples of the strides; those of 3 with a stride of 2 are not."""
     return not polyphase.limit(geometry) and polyphase.products_with_zeros(geometry) <= MOST_ZEROS
-
-
-def _phases_pay(geometry: ConvGeometry, dtype, precision) -> bool:
-    """Where it makes a strided convolution one for Winograd's algorithm."""
-    return _phases_fit(geometry) and winograd.pays(polyphase.with_strides_of_one(geometry), dtype, precision)

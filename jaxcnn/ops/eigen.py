@@ -13,6 +13,7 @@ axes are put in Eigen's order here: XLA does so itself, but not inside a loop, w
 times slower for that.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from jax import lax
@@ -23,6 +24,9 @@ from jaxcnn.ops.geometry import ConvGeometry
 
 YNNPACK_CHANNELS = 16
 """Convolutions with so many channels or fewer are Eigen's as they are."""
+
+FEW_IMAGES, ENOUGH_STRIPS, MOST_STRIPS = 16, 32, 8
+"""Below so many images a kernel gradient cuts them into strips: so many together, but of each image so many only."""
 
 
 class _Axis(NamedTuple):
@@ -97,11 +101,38 @@ def kernel_gradient(
     precision=None,
 ) -> Float[Array, "*window c_in c_out"]:
     """∂L/∂w: x convolved with g as its window, dilated by the strides; channels are images, and images channels."""
+    x, g, geometry = _cut_into_strips(x, g, geometry)
     axes = [_Axis(a.size, a.output_size, a.window, a.dilation, a.stride, 1, a.pad_lo) for a in geometry.axes]
     # Barriers: XLA takes a transposition into the convolution, whose axes are then no longer in Eigen's order.
     images, window = lax.optimization_barrier((jnp.swapaxes(x, 0, -1), jnp.moveaxis(g, 0, -2)))
     gradient = lax.optimization_barrier(_convolve(images, window, axes, precision))
     return jnp.moveaxis(gradient, 0, -2)
+
+
+def _cut_into_strips(x: Array, g: Array, geometry: ConvGeometry) -> tuple[Array, Array, ConvGeometry]:
+    """The same kernel gradient of more images: rows of outputs, each with the rows of x that its windows reach.
+
+    Images are the channels of that convolution, which Eigen fills its vectors with.
+    """
+    n, axis = geometry.input_shape[0], geometry.axes[0]
+    if not isinstance(n, int) or not 0 < n < FEW_IMAGES:
+        return x, g, geometry
+    rows = -(-axis.output_size // min(ENOUGH_STRIPS // n, MOST_STRIPS))
+    count = -(-axis.output_size // rows)
+    size, step = (rows - 1) * axis.stride + axis.extent, rows * axis.stride
+    x = _pad_rows(x, axis.pad_lo, (count - 1) * step + size)
+    g = _pad_rows(g, 0, count * rows)
+    x = jnp.concatenate([lax.slice_in_dim(x, i * step, i * step + size, axis=1) for i in range(count)])
+    g = jnp.concatenate([lax.slice_in_dim(g, i * rows, (i + 1) * rows, axis=1) for i in range(count)])
+    axes = (axis._replace(size=size, pad_lo=0, pad_hi=0), *geometry.axes[1:])
+    return x, g, replace(geometry, input_shape=x.shape, axes=axes)
+
+
+def _pad_rows(array: Array, lo: int, size: int) -> Array:
+    """Zeros before the first axis of an image, and behind it up to that size; or it is cropped to it."""
+    pads = [(0, 0, 0)] * array.ndim
+    pads[1] = (lo, size - array.shape[1] - lo, 0)
+    return lax.pad(array, jnp.zeros((), array.dtype), pads)
 
 
 def _convolve(x: Array, kernel: Array, axes: list[_Axis], precision) -> Array:

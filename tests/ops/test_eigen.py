@@ -20,6 +20,10 @@ GEOMETRIES = {
     "pads that crop": ConvGeometry.resolve((2, 9, 11, 4), (3, 2, 4, 20), padding=((-1, 2), (3, -2))),
     "one row": ConvGeometry.resolve((2, 1, 11, 4), (1, 3, 4, 20)),
     "one element": ConvGeometry.resolve((2, 1, 1, 4), (3, 3, 4, 20)),
+    "many images": ConvGeometry.resolve((17, 9, 5, 4), (3, 3, 4, 20)),
+    "a strip a row": ConvGeometry.resolve((1, 9, 5, 4), (3, 2, 4, 20), strides=(2, 1)),
+    "strips of several rows": ConvGeometry.resolve((1, 50, 5, 4), (5, 2, 4, 20), strides=(3, 1), padding=((-2, 3), 1)),
+    "strips of dilated windows": ConvGeometry.resolve((5, 29, 5, 4), (3, 3, 4, 20), kernel_dilation=(4, 1)),
     "no image": ConvGeometry.resolve((0, 9, 11, 4), (3, 3, 4, 20)),
 }
 
