@@ -4,7 +4,7 @@ import math
 
 from jax import numpy as jnp
 
-from jaxcnn.ops import eigen, im2col, polyphase, taps, tuned, winograd
+from jaxcnn.ops import eigen, im2col, polyphase, taps, tuned, two_sided, winograd
 from jaxcnn.ops.algorithms import IMPLEMENTATIONS, Operation
 from jaxcnn.ops.geometry import ConvGeometry
 
@@ -25,6 +25,9 @@ EIGEN_CHANNELS, EIGEN_WEIGHTS, EIGEN_PRODUCTS = 16, 24**2, 10**8
 WINOGRAD_WEIGHTS = {"convolve": 30_000, "input_gradient": 18_000}
 """Elements of a kernel, times the share of the tiles that are outputs, from which Winograd's products are quicker than
 Eigen's convolution. An input gradient runs beside a kernel gradient, and Eigen needs all cores."""
+
+TWO_SIDED_WEIGHTS, TWO_SIDED_PRODUCTS = 48**2, 2 * 10**8
+"""c_in · c_out up to which, and products of all outputs from which, a kernel gradient is quicker without transforms."""
 
 MOST_ZEROS = 1.35
 """How many times as many products, those with zeros counted, polyphase may have."""
@@ -73,7 +76,7 @@ def rule_of_thumb(operation: Operation, geometry: ConvGeometry, dtype, precision
 
 def _of_kernel_gradient(geometry: ConvGeometry, dtype, precision) -> str:
     """Never XLA's: inside a loop it is a hundred times slower than outside."""
-    if winograd.pays(geometry, dtype, precision):
+    if winograd.pays(geometry, dtype, precision) and not _two_sided_pays(geometry, dtype):
         return "winograd"
     return "eigen" if _is_eigens(geometry, dtype) and _patches_cost(geometry, dtype) else "im2col"
 
@@ -100,6 +103,17 @@ def _of_convolution(operation: Operation, geometry: ConvGeometry, dtype, precisi
 def _is_eigens(geometry: ConvGeometry, dtype) -> bool:
     """Whether Eigen has it, for the CPU backend calls it for no longer dtype."""
     return not eigen.limit(geometry) and jnp.dtype(dtype) == jnp.float32
+
+
+def _two_sided_pays(geometry: ConvGeometry, dtype) -> bool:
+    """Whether im2col's kernel gradient has a product that is quicker than all of Winograd's transforms."""
+    return (
+        two_sided.pays(geometry)
+        and two_sided.is_blocked(geometry, jnp.dtype(dtype).itemsize)
+        and math.prod(geometry.kernel_shape[-2:]) <= TWO_SIDED_WEIGHTS
+        and math.prod(geometry.kernel_shape[:-2]) < LARGE_WINDOW
+        and _at_least(TWO_SIDED_PRODUCTS, geometry.output_shape, math.prod(geometry.kernel_shape[:-1]))
+    )
 
 
 def _is_small(geometry: ConvGeometry, operation: Operation) -> bool:

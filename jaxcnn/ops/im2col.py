@@ -6,8 +6,9 @@ Row (n, o) of the patch matrix P holds the inputs that window o of image n sees,
 
 where fold, the transpose of cutting patches, adds each patch to the inputs that it was cut from. P is |window| times as
 large as x. It is therefore made for a few images at a time: a block never leaves the cache. Groups of channels are a
-product each. A window of one tap needs no patches. Where an output has few products there is nothing for a matrix
-product to reuse: that is the sum of :mod:`jaxcnn.ops.taps`.
+product each. A window of one tap needs no patches. Kernel gradients with more than a few inputs divide the window
+between x and g (:mod:`jaxcnn.ops.two_sided`). Where an output has few products there is nothing for a matrix product to
+reuse: that is the sum of :mod:`jaxcnn.ops.taps`.
 """
 
 import math
@@ -16,7 +17,7 @@ from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxcnn.ops import taps
+from jaxcnn.ops import taps, two_sided
 from jaxcnn.ops.blocks import images_per_block, map_blocks, sum_blocks
 from jaxcnn.ops.geometry import ConvGeometry
 from jaxcnn.ops.precision import accumulator
@@ -91,13 +92,15 @@ def kernel_gradient(
     *,
     precision=None,
 ) -> Float[Array, "*window c_group c_out"]:
-    """∂L/∂K = Pᵀ · g, summed block by block in float32 or better.
+    """∂L/∂K = Pᵀ · g, summed block by block in float32 or better; or P's window shared with g, where that pays.
 
     A matrix product keeps its speed inside ``scan`` and ``while_loop``, where XLA's CPU backend runs the convolution
     that is this gradient some hundred times slower than outside.
     """
     if _is_depthwise(geometry):
         return taps.depthwise_kernel_gradient(x, g, geometry)
+    if two_sided.pays(geometry):
+        return two_sided.kernel_gradient(x, g, geometry, precision=precision)
     dtype = accumulator(x.dtype)
     turned = _turns(geometry)
 
@@ -118,7 +121,8 @@ def patches(x: Float[Array, "n *spatial c"], geometry: ConvGeometry) -> Array:
 
     Taps are stacked axis by axis: XLA's CPU backend makes of that one loop, twice as fast as a long concatenation.
     """
-    padded, axes = padded_apart(x, geometry.axes)
+    has_neighbours = math.prod(axis.window for axis in geometry.axes) > 1
+    padded, axes = padded_apart(x, geometry.axes, always=has_neighbours)
     taken = list(window_taps(padded, axes, 0))
     position = x.ndim - 1
     if geometry.groups > 1:

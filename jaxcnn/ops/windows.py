@@ -1,7 +1,7 @@
 """What a sliding window sees, tap by tap: strided slices of the padded input."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import jax
 from jax import lax
@@ -15,7 +15,7 @@ def window_taps(
     x: Shaped[Array, "n *spatial c"], axes: tuple[WindowAxis, ...], pad_value: float
 ) -> Iterator[Shaped[Array, "n *output c"]]:
     """For each tap t of the window, in row-major order, x[n, s·o + d·t − p, c] over all positions o."""
-    padded = _pad(x, axes, pad_value)
+    padded = _pad(x, [(axis.pad_lo, axis.pad_hi) for axis in axes], pad_value)
     n, *_, c = x.shape
     for tap in itertools.product(*(range(axis.window) for axis in axes)):
         starts = [axis.dilation * t for axis, t in zip(axes, tap, strict=True)]
@@ -24,14 +24,19 @@ def window_taps(
 
 
 def padded_apart(
-    x: Shaped[Array, "n *spatial c"], axes: tuple[WindowAxis, ...]
+    x: Shaped[Array, "n *spatial c"], axes: tuple[WindowAxis, ...], *, always: bool = False
 ) -> tuple[Shaped[Array, "n *padded c"], tuple[WindowAxis, ...]]:
     """x with its zeros around it, kept out of the loops that read it, and the axes of windows over that.
 
-    A loop that pads what it reads asks of every element whether it is there.
+    A loop that pads what it reads asks of every element whether it is there. So does one that cuts a block out of x:
+    with ``always``, x is kept out of the loops even where there are no zeros, by a last row of them that nobody reads.
     """
-    inside = [axis._replace(size=axis.size + axis.pad_lo + axis.pad_hi, pad_lo=0, pad_hi=0) for axis in axes]
-    return lax.optimization_barrier(_pad(x, axes, 0)), tuple(inside)
+    pads = [(axis.pad_lo, max(axis.pad_hi, 1) if always else axis.pad_hi) for axis in axes]
+    inside = [
+        axis._replace(size=axis.size + lo + hi, pad_lo=0, pad_hi=axis.pad_hi - hi)
+        for axis, (lo, hi) in zip(axes, pads, strict=True)
+    ]
+    return lax.optimization_barrier(_pad(x, pads, 0)), tuple(inside)
 
 
 def put_back(take: Callable[[Array], Array], shape: tuple[int, ...], taken: Array) -> Array:
@@ -44,6 +49,5 @@ def put_back(take: Callable[[Array], Array], shape: tuple[int, ...], taken: Arra
     return transpose(taken)[0]
 
 
-def _pad(x, axes: tuple[WindowAxis, ...], value: float):
-    pads = [(axis.pad_lo, axis.pad_hi, 0) for axis in axes]
-    return lax.pad(x, jnp.asarray(value, x.dtype), [(0, 0, 0), *pads, (0, 0, 0)])
+def _pad(x, pads: Iterable[tuple[int, int]], value: float):
+    return lax.pad(x, jnp.asarray(value, x.dtype), [(0, 0, 0), *((lo, hi, 0) for lo, hi in pads), (0, 0, 0)])
