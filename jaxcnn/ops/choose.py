@@ -17,17 +17,22 @@ NARROW_INPUTS = 48
 """Up to this many, folding patches is quicker still where there are twice as many outputs and all patches at once."""
 
 LARGE_WINDOW, LARGE_BATCH = 16, 32
-"""Taps from which a kernel gradient is quicker without patches; images, where there are few inputs."""
+"""Taps from which a kernel gradient is quicker without patches; images, where there are few inputs or few products."""
 
 EIGEN_CHANNELS, EIGEN_WEIGHTS, EIGEN_PRODUCTS = 16, 24**2, 10**8
 """Channels in and out, c_in · c_out, and products of all outputs from which Eigen fills its vectors and the cores."""
+
+SMALL_PRODUCTS, SMALL_GRADIENT = 10**7, 6 * 10**7
+"""Products from which, and of a kernel gradient up to which, Eigen is ahead of transforms of a large batch of images:
+they are many short loops."""
 
 WINOGRAD_WEIGHTS = {"convolve": 30_000, "input_gradient": 18_000}
 """Elements of a kernel, times the share of the tiles that are outputs, from which Winograd's products are quicker than
 Eigen's convolution. An input gradient runs beside a kernel gradient, and Eigen needs all cores."""
 
-TWO_SIDED_WEIGHTS, TWO_SIDED_PRODUCTS = 48**2, 2 * 10**8
-"""c_in · c_out up to which, and products of all outputs from which, a kernel gradient is quicker without transforms."""
+TWO_SIDED_WEIGHTS, TWO_SIDED_PRODUCTS = 32**2, 2 * 10**8
+"""c_in · c_out, times that share, up to which, and products of all outputs from which, a kernel gradient is quicker
+without transforms."""
 
 MOST_ZEROS = 1.35
 """How many times as many products, those with zeros counted, polyphase may have."""
@@ -77,13 +82,15 @@ def rule_of_thumb(operation: Operation, geometry: ConvGeometry, dtype, precision
 def _of_kernel_gradient(geometry: ConvGeometry, dtype, precision) -> str:
     """Never XLA's: inside a loop it is a hundred times slower than outside."""
     if winograd.pays(geometry, dtype, precision) and not _two_sided_pays(geometry, dtype):
-        return "winograd"
+        return "eigen" if _is_small_gradient(geometry, dtype) else "winograd"
     return "eigen" if _is_eigens(geometry, dtype) and _patches_cost(geometry, dtype) else "im2col"
 
 
 def _of_convolution(operation: Operation, geometry: ConvGeometry, dtype, precision) -> str:
     """Or of an input gradient that is this convolution."""
     products = taps.products_per_output(geometry)
+    transforms = winograd.pays(geometry, dtype, precision)
+    least = SMALL_PRODUCTS if transforms and _is_large_batch(geometry) else EIGEN_PRODUCTS
     if products <= im2col.FEW_PRODUCTS or im2col.is_tiny(geometry, jnp.dtype(dtype).itemsize):
         return "im2col"
     c_in, c_out = geometry.kernel_shape[-2:]
@@ -91,11 +98,11 @@ def _of_convolution(operation: Operation, geometry: ConvGeometry, dtype, precisi
         _is_eigens(geometry, dtype)
         and min(c_in, c_out) >= EIGEN_CHANNELS
         and c_in * c_out >= EIGEN_WEIGHTS
-        and _at_least(EIGEN_PRODUCTS, geometry.output_shape, products)
+        and _at_least(least, geometry.output_shape, products)
     )
     if math.prod(geometry.kernel_shape[:-2]) == 1 and not (is_eigens and set(geometry.strides) != {1}):
         return "im2col"
-    if winograd.pays(geometry, dtype, precision) and not (is_eigens and _is_small(geometry, operation)):
+    if transforms and not (is_eigens and _is_small(geometry, operation)):
         return "winograd"
     return "eigen" if is_eigens else "xla"
 
@@ -110,7 +117,7 @@ def _two_sided_pays(geometry: ConvGeometry, dtype) -> bool:
     return (
         two_sided.pays(geometry)
         and two_sided.is_blocked(geometry, jnp.dtype(dtype).itemsize)
-        and math.prod(geometry.kernel_shape[-2:]) <= TWO_SIDED_WEIGHTS
+        and math.prod(geometry.kernel_shape[-2:]) * winograd.filled(geometry) <= TWO_SIDED_WEIGHTS
         and math.prod(geometry.kernel_shape[:-2]) < LARGE_WINDOW
         and _at_least(TWO_SIDED_PRODUCTS, geometry.output_shape, math.prod(geometry.kernel_shape[:-1]))
     )
@@ -123,10 +130,22 @@ def _is_small(geometry: ConvGeometry, operation: Operation) -> bool:
 
 def _patches_cost(geometry: ConvGeometry, dtype) -> bool:
     """Whether patches are more to write than a product with them gains over Eigen's."""
-    window, c_in, n = math.prod(geometry.kernel_shape[:-2]), geometry.kernel_shape[-2], geometry.input_shape[0]
+    window, c_in = math.prod(geometry.kernel_shape[:-2]), geometry.kernel_shape[-2]
     if window >= LARGE_WINDOW:
         return not im2col.is_tiny(geometry, jnp.dtype(dtype).itemsize)
-    return window > 1 and 1 < c_in <= FEW_INPUTS and isinstance(n, int) and n >= LARGE_BATCH
+    return window > 1 and 1 < c_in <= FEW_INPUTS and _is_large_batch(geometry)
+
+
+def _is_small_gradient(geometry: ConvGeometry, dtype) -> bool:
+    """Whether a kernel gradient is Eigen's rather than Winograd's."""
+    large = _at_least(SMALL_GRADIENT, geometry.output_shape, taps.products_per_output(geometry))
+    return _is_eigens(geometry, dtype) and _is_large_batch(geometry) and not large
+
+
+def _is_large_batch(geometry: ConvGeometry) -> bool:
+    """False where the number of images is only known at run time."""
+    n = geometry.input_shape[0]
+    return isinstance(n, int) and n >= LARGE_BATCH
 
 
 def is_exact_enough(algorithm: str, dtype, precision) -> bool:

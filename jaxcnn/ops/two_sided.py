@@ -13,7 +13,6 @@ product better than a long and a short one.
 
 import functools
 import math
-from functools import partial
 
 from jax import lax
 from jax import numpy as jnp
@@ -32,6 +31,9 @@ MOST_COLUMNS = 1.6
 FEW_INPUTS = 4
 """Up to so many, the patches are the smaller ones by far."""
 
+SMALL_PRODUCT, LONG_SUM = 96**2, 1024
+"""Elements of Xᵀ · G up to which, and rows from which, two products of half the rows are quicker."""
+
 
 def limit(geometry: ConvGeometry) -> str | None:
     """What keeps this file from a kernel gradient; None where it can do it."""
@@ -48,7 +50,7 @@ def pays(geometry: ConvGeometry) -> bool:
     if limit(geometry) or last.window == 1 or c_in <= FEW_INPUTS:
         return False
     patches = math.prod(geometry.kernel_shape[:-2]) * c_in + c_out
-    return last.size * sum(_columns(geometry)) <= MOST_COLUMNS * last.output_size * patches
+    return last.size * sum(_widths(geometry)) <= MOST_COLUMNS * last.output_size * patches
 
 
 def is_blocked(geometry: ConvGeometry, itemsize: int) -> bool:
@@ -65,51 +67,46 @@ def kernel_gradient(
     precision=None,
 ) -> Float[Array, "*window c_in c_out"]:
     """∂L/∂w = Xᵀ · G, summed block by block in float32 or better."""
-    block = _images_per_block(geometry, x.dtype.itemsize)
-    products = sum_blocks(partial(_products, geometry, block, precision), block, x, g)
+
+    def product(x, g):
+        columns = lax.optimization_barrier((_shifted_inputs(x, geometry), _shifted_cotangents(g, geometry)))
+        return [_product(*columns, precision)]
+
+    (total,) = sum_blocks(product, _images_per_block(geometry, x.dtype.itemsize), x, g)
     *outer, u, c_in, c_out = geometry.kernel_shape
-    total = functools.reduce(jnp.add, products).reshape(*outer, c_in, u, c_out)
-    return jnp.swapaxes(total, -2, -3).astype(x.dtype)
+    return jnp.swapaxes(total.reshape(*outer, c_in, u, c_out), -2, -3).astype(x.dtype)
 
 
-def _products(geometry: ConvGeometry, block, precision, x: Array, g: Array) -> list[Array]:
-    """Xᵀ · G of two halves of the images, or of the rows of one: a core for each."""
-    *outer, last = geometry.axes
-    for number, axis in enumerate(outer, start=1):
-        x = _pad(x, number, axis.pad_lo, max(axis.pad_hi, 1))
-    before, behind = last.extent - 1 - last.pad_lo, last.size + last.pad_lo - last.output_size
-    x, g = lax.optimization_barrier((x, _pad(g, len(geometry.axes), before, behind)))
-    return [_product(*half, geometry, precision) for half in _halves(x, g, geometry, block)]
-
-
-def _halves(x: Array, g: Array, geometry: ConvGeometry, block) -> list[tuple[Array, Array]]:
-    """As many for every number of images, if that is known."""
-    if not isinstance(block, int):
-        return [(x, g)]
-    if block > 1:
-        half = x.shape[0] // 2
-        return [(x[:half], g[:half]), (x[half:], g[half:])]
+def _shifted_inputs(x: Array, geometry: ConvGeometry) -> Array:
+    """X, of axes N, o, q and (t, j)."""
     *outer, _ = geometry.axes
-    if not outer or outer[0].output_size == 1:
-        return [(x, g)]
-    axis, half = outer[0], outer[0].output_size // 2
-    seen = (half - 1) * axis.stride + axis.extent
-    return [(x[:, :seen], g[:, :half]), (x[:, half * axis.stride :], g[:, half:])]
-
-
-def _product(x: Array, g: Array, geometry: ConvGeometry, precision) -> Array:
-    """Xᵀ · G of padded arrays."""
-    *outer, last = geometry.axes
-    xs = [x]
     for number, axis in enumerate(outer, start=1):
-        xs = [tap for a in xs for tap in _taps(a, number, axis, g.shape[number], axis.stride)]
-    gs = _taps(g, len(geometry.axes), last, last.size, 1)[::-1]
-    columns = lax.optimization_barrier((_side_by_side(xs), _side_by_side(gs)))
-    a, b = (c.reshape(math.prod(c.shape[:-1]), c.shape[-1]) for c in columns)
-    total = lax.dot_general(
-        a, b, (((0,), (0,)), ((), ())), precision=precision, preferred_element_type=accumulator(x.dtype)
-    )
-    return lax.optimization_barrier(total)  # a sum taken into it would make it no plain matrix product
+        # Zeros behind every axis, read or not, keep x out of the loops that read it: see padded_apart.
+        x = _pad(x, number, axis.pad_lo, max(axis.pad_hi, 1))
+    arrays = [lax.optimization_barrier(x)]
+    for number, axis in enumerate(outer, start=1):
+        arrays = [tap for array in arrays for tap in _taps(array, number, axis, axis.output_size, axis.stride)]
+    return _side_by_side(arrays)
+
+
+def _shifted_cotangents(g: Array, geometry: ConvGeometry) -> Array:
+    """G, of axes N, o, q and (u, f)."""
+    number, axis = len(geometry.axes), geometry.axes[-1]
+    before, behind = axis.extent - 1 - axis.pad_lo, axis.size + axis.pad_lo - axis.output_size
+    padded = lax.optimization_barrier(_pad(g, number, before, behind))
+    return _side_by_side(_taps(padded, number, axis, axis.size, 1)[::-1])
+
+
+def _product(x: Array, g: Array, precision) -> Array:
+    """Xᵀ · G, summed over all axes but the last."""
+    rows, widths = math.prod(x.shape[:-1]), (x.shape[-1], g.shape[-1])
+    is_long = isinstance(rows, int) and rows >= LONG_SUM and rows % 2 == 0
+    parts = 2 if is_long and math.prod(widths) <= SMALL_PRODUCT else 1
+    # One axis is contracted: XLA transposes what is contracted over several.
+    a, b = (array.reshape(parts, rows // parts, width) for array, width in zip((x, g), widths, strict=True))
+    dims, dtype = (((1,), (1,)), ((0,), (0,))), accumulator(x.dtype)
+    products = lax.dot_general(a, b, dims, precision=precision, preferred_element_type=dtype)
+    return jnp.sum(lax.optimization_barrier(products), 0)  # a sum taken into it would make it no plain matrix product
 
 
 def _side_by_side(arrays: list[Array]) -> Array:
@@ -123,13 +120,6 @@ def _side_by_side(arrays: list[Array]) -> Array:
     return functools.reduce(jnp.add, padded)
 
 
-def _pad(array: Array, number: int, lo: int, hi: int) -> Array:
-    """Zeros along one axis; where negative, elements less."""
-    pads = [(0, 0, 0)] * array.ndim
-    pads[number] = (lo, hi, 0)
-    return lax.pad(array, jnp.zeros((), array.dtype), pads)
-
-
 def _taps(array: Array, number: int, axis: WindowAxis, count: int, stride: int) -> list[Array]:
     """What each tap of the axis sees: ``count`` elements."""
     size = (count - 1) * stride + 1
@@ -137,8 +127,15 @@ def _taps(array: Array, number: int, axis: WindowAxis, count: int, stride: int) 
     return [lax.slice_in_dim(array, start, start + size, stride, number) for start in starts]
 
 
-def _columns(geometry: ConvGeometry) -> tuple[int, int]:
-    """Those of X and of G."""
+def _pad(array: Array, number: int, lo: int, hi: int) -> Array:
+    """Zeros along one axis; where negative, elements less."""
+    pads = [(0, 0, 0)] * array.ndim
+    pads[number] = (lo, hi, 0)
+    return lax.pad(array, jnp.zeros((), array.dtype), pads)
+
+
+def _widths(geometry: ConvGeometry) -> tuple[int, int]:
+    """Columns of X and of G."""
     *outer, u, c_in, c_out = geometry.kernel_shape
     return math.prod(outer) * c_in, u * c_out
 
@@ -147,4 +144,4 @@ def _images_per_block(geometry: ConvGeometry, itemsize: int):
     """Images whose X and G fit ``BLOCK_BYTES``, both."""
     *outer, last = geometry.axes
     rows = math.prod(axis.output_size for axis in outer) * last.size
-    return images_per_block(geometry.input_shape[0], rows * sum(_columns(geometry)) * itemsize, BLOCK_BYTES)
+    return images_per_block(geometry.input_shape[0], rows * sum(_widths(geometry)) * itemsize, BLOCK_BYTES)
