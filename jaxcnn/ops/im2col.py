@@ -52,7 +52,7 @@ def convolve(
     precision=None,
 ) -> Float[Array, "n *output c_out"]:
     """y = P · K."""
-    if _is_sum(geometry, x.dtype.itemsize):
+    if _is_sum(geometry):
         return taps.convolve(x, kernel, geometry)
     matrix = _kernel_matrix(kernel, geometry)
 
@@ -146,11 +146,9 @@ def is_whole(geometry: ConvGeometry, itemsize: int) -> bool:
     return isinstance(n, int) and n * _image_bytes(geometry, itemsize) <= WHOLE_BYTES
 
 
-def _is_sum(geometry: ConvGeometry, itemsize: int) -> bool:
-    """Whether y is the sum of :mod:`jaxcnn.ops.taps`: not where P is tiny: XLA sums again for all who read y."""
-    if taps.products_per_output(geometry) > FEW_PRODUCTS:
-        return False
-    return _is_depthwise(geometry) or (geometry.groups == 1 and not is_tiny(geometry, itemsize))
+def _is_sum(geometry: ConvGeometry) -> bool:
+    """Whether y is the sum of :mod:`jaxcnn.ops.taps`."""
+    return taps.products_per_output(geometry) <= FEW_PRODUCTS and (geometry.groups == 1 or _is_depthwise(geometry))
 
 
 def _turns(geometry: ConvGeometry) -> bool:
