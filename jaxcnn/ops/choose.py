@@ -81,7 +81,7 @@ def rule_of_thumb(operation: Operation, geometry: ConvGeometry, dtype, precision
 
 def _of_kernel_gradient(geometry: ConvGeometry, dtype, precision) -> str:
     """Never XLA's: inside a loop it is a hundred times slower than outside."""
-    if winograd.pays(geometry, dtype, precision) and not _two_sided_pays(geometry, dtype):
+    if winograd.pays(geometry, dtype, precision) and not _two_sided_pays(geometry):
         return "eigen" if _is_small_gradient(geometry, dtype) else "winograd"
     return "eigen" if _is_eigens(geometry, dtype) and _patches_cost(geometry, dtype) else "im2col"
 
@@ -112,11 +112,10 @@ def _is_eigens(geometry: ConvGeometry, dtype) -> bool:
     return not eigen.limit(geometry) and jnp.dtype(dtype) == jnp.float32
 
 
-def _two_sided_pays(geometry: ConvGeometry, dtype) -> bool:
+def _two_sided_pays(geometry: ConvGeometry) -> bool:
     """Whether im2col's kernel gradient has a product that is quicker than all of Winograd's transforms."""
     return (
         two_sided.pays(geometry)
-        and two_sided.is_blocked(geometry, jnp.dtype(dtype).itemsize)
         and math.prod(geometry.kernel_shape[-2:]) * winograd.filled(geometry) <= TWO_SIDED_WEIGHTS
         and math.prod(geometry.kernel_shape[:-2]) < LARGE_WINDOW
         and _at_least(TWO_SIDED_PRODUCTS, geometry.output_shape, math.prod(geometry.kernel_shape[:-1]))

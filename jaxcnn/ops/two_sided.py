@@ -22,7 +22,7 @@ from jaxcnn.ops.blocks import images_per_block, sum_blocks
 from jaxcnn.ops.geometry import ConvGeometry, WindowAxis
 from jaxcnn.ops.precision import accumulator
 
-BLOCK_BYTES = 8 * 2**20
+BLOCK_BYTES = 4 * 2**20
 """The largest block of X and G together: in the cache, or near it."""
 
 MOST_COLUMNS = 1.6
@@ -53,12 +53,6 @@ def pays(geometry: ConvGeometry) -> bool:
     return last.size * sum(_widths(geometry)) <= MOST_COLUMNS * last.output_size * patches
 
 
-def is_blocked(geometry: ConvGeometry, itemsize: int) -> bool:
-    """Whether more than one image makes a block."""
-    block = _images_per_block(geometry, itemsize)
-    return isinstance(block, int) and block > 1
-
-
 def kernel_gradient(
     x: Float[Array, "n *spatial c_in"],
     g: Float[Array, "n *output c_out"],
@@ -69,8 +63,8 @@ def kernel_gradient(
     """∂L/∂w = Xᵀ · G, summed block by block in float32 or better."""
 
     def product(x, g):
-        columns = lax.optimization_barrier((_shifted_inputs(x, geometry), _shifted_cotangents(g, geometry)))
-        return [_product(*columns, precision)]
+        x, g = lax.optimization_barrier((_shifted_inputs(x, geometry), _shifted_cotangents(g, geometry)))
+        return [_product(x, g, precision)]
 
     (total,) = sum_blocks(product, _images_per_block(geometry, x.dtype.itemsize), x, g)
     *outer, u, c_in, c_out = geometry.kernel_shape
