@@ -26,6 +26,10 @@ MOST_CALLS_PER_SAMPLE = 1000
 REST = 0.01
 """Seconds. Threads of OpenMP and of XLA spin for some milliseconds after their work, on cores that the next needs."""
 
+SETTLING = 0.03
+"""Seconds. Threads that slept may wake up on one core together, which halves the speed of the two; the operating system
+parts them after some 20 ms of work."""
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -130,7 +134,8 @@ def measure_alternately(cases: Mapping[str, Case | tuple[Callable, tuple]], *, r
 
     A machine's speed drifts with its heat and its other users; what is sampled in turn drifts together. Every
     second round goes backwards, so that nothing always follows the same neighbour. Before each sample come a rest, in
-    which the neighbour's threads go to sleep, and a call that is not timed, which brings back its own data and threads.
+    which the neighbour's threads go to sleep, and calls that are not timed, 30 ms of them or one, which bring back its
+    own data and threads, and each thread to a core of its own.
 
     Args:
       cases: by name, each a :class:`Case`, or its ``(f, args)`` where it is to be compiled:
@@ -149,7 +154,7 @@ def measure_alternately(cases: Mapping[str, Case | tuple[Callable, tuple]], *, r
     for i in range(rounds):
         for name in calls if i % 2 == 0 else reversed(calls):
             sleep(REST)
-            calls[name].sample()
+            calls[name].settle()
             times[name].append(calls[name].sample())
     return {name: Timing(call.compile, tuple(times[name])) for name, call in calls.items()}
 
@@ -199,6 +204,13 @@ class _Call:
         for args in calls:
             jax.block_until_ready(self.f(*args))
         return (perf_counter() - start) / self.repeat
+
+    def settle(self) -> None:
+        """Calls for ``SETTLING``, but one at least."""
+        watch = stopwatch()
+        self.sample()
+        while watch.seconds < SETTLING:
+            self.sample()
 
     def _fresh_args(self) -> tuple:
         """Copies, where a call consumes some; which ones can no longer be told if others are static."""

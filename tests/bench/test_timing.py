@@ -174,6 +174,14 @@ def test_cases_take_turns(clock):
     assert list(found) == ["a", "b", "c"]
 
 
+def test_short_calls_settle_before_each_sample(clock):
+    f = clock.work(0.75 * timing.SETTLING)
+    found = measure_alternately({"short": Case(f, jit=False)}, rounds=3)
+    prepared, settling, timed = 2, 2, 1
+    assert len(f.calls) == prepared + 3 * (settling + timed)
+    assert found["short"].times == pytest.approx((0.75 * timing.SETTLING,) * 3)
+
+
 @pytest.mark.usefixtures("ticking")
 def test_compiled_beside_plain():
     x = jnp.ones(2)
