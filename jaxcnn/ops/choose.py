@@ -16,6 +16,9 @@ FEW_INPUTS = 4
 NARROW_INPUTS = 48
 """Up to this many, folding patches is quicker still where there are twice as many outputs and all patches at once."""
 
+MANY_INPUTS = 128
+"""From so many on, patches of a convolution with strides are no quicker to fold than XLA's convolution is."""
+
 LARGE_WINDOW, LARGE_BATCH = 16, 32
 """Taps from which a kernel gradient is quicker without patches; images, where there are few inputs or few products."""
 
@@ -72,7 +75,13 @@ def rule_of_thumb(operation: Operation, geometry: ConvGeometry, dtype, precision
         return "im2col"
     if operation == "input_gradient":
         if set(geometry.strides) != {1}:
-            return "polyphase" if _phases_fit(geometry) else "im2col"
+            if _phases_fit(geometry):
+                return "polyphase"
+            return (
+                "xla"
+                if math.prod(geometry.kernel_shape[:-2]) > 1 and geometry.inputs_per_group >= MANY_INPUTS
+                else "im2col"
+            )
         if geometry.inputs_per_group <= FEW_INPUTS or _narrows(geometry, dtype):
             return "im2col"
         geometry = geometry.transposed

@@ -48,6 +48,7 @@ RULES = {
     "one axis": (geometry((8, 280, 32), (3, 32, 32)), "xla xla im2col"),
     "9x9": (geometry((8, 28, 28, 32), (9, 9, 32, 32)), "eigen eigen eigen"),
     "strides": (geometry((8, 28, 28, 32), (3, 3, 32, 32), strides=2), "xla im2col im2col"),
+    "strides, many channels": (geometry((8, 28, 28, 128), (3, 3, 128, 256), strides=2), "eigen xla im2col"),
     "strides, in many images": (geometry((64, 28, 28, 32), (3, 3, 32, 64), strides=2), "eigen im2col im2col"),
     "large windows with strides": (
         geometry((4, 40, 60, 32), (5, 10, 32, 32), strides=2),
