@@ -75,13 +75,7 @@ def rule_of_thumb(operation: Operation, geometry: ConvGeometry, dtype, precision
         return "im2col"
     if operation == "input_gradient":
         if set(geometry.strides) != {1}:
-            if _phases_fit(geometry):
-                return "polyphase"
-            return (
-                "xla"
-                if math.prod(geometry.kernel_shape[:-2]) > 1 and geometry.inputs_per_group >= MANY_INPUTS
-                else "im2col"
-            )
+            return _of_strided_input_gradient(geometry)
         if geometry.inputs_per_group <= FEW_INPUTS or _narrows(geometry, dtype):
             return "im2col"
         geometry = geometry.transposed
@@ -93,6 +87,13 @@ def _of_kernel_gradient(geometry: ConvGeometry, dtype, precision) -> str:
     if winograd.pays(geometry, dtype, precision) and not _two_sided_pays(geometry):
         return "eigen" if _is_small_gradient(geometry, dtype) else "winograd"
     return "eigen" if _is_eigens(geometry, dtype) and _patches_cost(geometry, dtype) else "im2col"
+
+
+def _of_strided_input_gradient(geometry: ConvGeometry) -> str:
+    if _phases_fit(geometry):
+        return "polyphase"
+    has_neighbours = math.prod(geometry.kernel_shape[:-2]) > 1
+    return "xla" if has_neighbours and geometry.inputs_per_group >= MANY_INPUTS else "im2col"
 
 
 def _of_convolution(operation: Operation, geometry: ConvGeometry, dtype, precision) -> str:
@@ -127,7 +128,7 @@ def _two_sided_pays(geometry: ConvGeometry) -> bool:
         two_sided.pays(geometry)
         and math.prod(geometry.kernel_shape[-2:]) * winograd.filled(geometry) <= TWO_SIDED_WEIGHTS
         and math.prod(geometry.kernel_shape[:-2]) < LARGE_WINDOW
-        and _at_least(TWO_SIDED_PRODUCTS, geometry.output_shape, math.prod(geometry.kernel_shape[:-1]))
+        and _at_least(TWO_SIDED_PRODUCTS, geometry.output_shape, taps.products_per_output(geometry))
     )
 
 

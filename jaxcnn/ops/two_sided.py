@@ -21,6 +21,7 @@ from jaxtyping import Array, Float
 from jaxcnn.ops.blocks import images_per_block, sum_blocks
 from jaxcnn.ops.geometry import ConvGeometry, WindowAxis
 from jaxcnn.ops.precision import accumulator
+from jaxcnn.ops.windows import padded_apart, window_taps
 
 BLOCK_BYTES = 4 * 2**20
 """The largest block of X and G together: in the cache, or near it."""
@@ -72,23 +73,21 @@ def kernel_gradient(
 
 
 def _shifted_inputs(x: Array, geometry: ConvGeometry) -> Array:
-    """X, of axes N, o, q and (t, j)."""
-    *outer, _ = geometry.axes
-    for number, axis in enumerate(outer, start=1):
-        # Zeros behind every axis, read or not, keep x out of the loops that read it: see padded_apart.
-        x = _pad(x, number, axis.pad_lo, max(axis.pad_hi, 1))
-    arrays = [lax.optimization_barrier(x)]
-    for number, axis in enumerate(outer, start=1):
-        arrays = [tap for array in arrays for tap in _taps(array, number, axis, axis.output_size, axis.stride)]
-    return _side_by_side(arrays)
+    """X, of axes N, o, q and (t, j): the windows have no taps along the last axis."""
+    *outer, last = geometry.axes
+    padded, axes = padded_apart(x, (*outer, _one_tap(last.size)), always=True)
+    return _side_by_side(list(window_taps(padded, axes, 0)))
 
 
 def _shifted_cotangents(g: Array, geometry: ConvGeometry) -> Array:
-    """G, of axes N, o, q and (u, f)."""
-    number, axis = len(geometry.axes), geometry.axes[-1]
-    before, behind = axis.extent - 1 - axis.pad_lo, axis.size + axis.pad_lo - axis.output_size
-    padded = lax.optimization_barrier(_pad(g, number, before, behind))
-    return _side_by_side(_taps(padded, number, axis, axis.size, 1)[::-1])
+    """G, of axes N, o, q and (u, f): the windows over g whose positions are q, their taps the other way round."""
+    *outer, last = geometry.axes
+    padded, axes = padded_apart(g, (*(_one_tap(axis.output_size) for axis in outer), last.transposed))
+    return _side_by_side(list(window_taps(padded, axes, 0))[::-1])
+
+
+def _one_tap(size: int) -> WindowAxis:
+    return WindowAxis(size, window=1, stride=1, dilation=1, pad_lo=0, pad_hi=0)
 
 
 def _product(x: Array, g: Array, precision) -> Array:
@@ -109,23 +108,10 @@ def _side_by_side(arrays: list[Array]) -> Array:
     XLA's CPU backend makes a vectorised loop of that; of a concatenation, one that asks for each element which array it
     is in: at half the speed, and with :func:`jaxcnn.xla.compiler_options` at a quarter.
     """
-    c, count = arrays[0].shape[-1], len(arrays)
-    padded = (_pad(a, a.ndim - 1, i * c, (count - 1 - i) * c) for i, a in enumerate(arrays))
+    c, count, none = arrays[0].shape[-1], len(arrays), [(0, 0, 0)] * (arrays[0].ndim - 1)
+    zero = jnp.zeros((), arrays[0].dtype)
+    padded = (lax.pad(a, zero, [*none, (i * c, (count - 1 - i) * c, 0)]) for i, a in enumerate(arrays))
     return functools.reduce(jnp.add, padded)
-
-
-def _taps(array: Array, number: int, axis: WindowAxis, count: int, stride: int) -> list[Array]:
-    """What each tap of the axis sees: ``count`` elements."""
-    size = (count - 1) * stride + 1
-    starts = (axis.dilation * t for t in range(axis.window))
-    return [lax.slice_in_dim(array, start, start + size, stride, number) for start in starts]
-
-
-def _pad(array: Array, number: int, lo: int, hi: int) -> Array:
-    """Zeros along one axis; where negative, elements less."""
-    pads = [(0, 0, 0)] * array.ndim
-    pads[number] = (lo, hi, 0)
-    return lax.pad(array, jnp.zeros((), array.dtype), pads)
 
 
 def _widths(geometry: ConvGeometry) -> tuple[int, int]:

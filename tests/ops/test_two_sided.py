@@ -1,6 +1,5 @@
 """Kernel gradients whose window is divided between x and g, beside XLA's: every case, type and block."""
 
-from dataclasses import replace
 from functools import partial
 from typing import Any
 from unittest import mock
@@ -170,24 +169,19 @@ def test_it_is_im2cols_where_its_matrices_are_not_much_larger(case, pays):
     x, kernel, options = case
     geometry = ConvGeometry.resolve(x, kernel, **options)
     assert two_sided.pays(geometry) == pays
-    x, g = (jax.ShapeDtypeStruct(s, "float32") for s in (geometry.input_shape, geometry.output_shape))
-    text, its = (
-        None if two_sided.limit(geometry) and a is two_sided else gradient(a, geometry).lower(x, g).as_text()
-        for a in (im2col, two_sided)
-    )
-    assert (text == its) == pays
+    with mock.patch.object(two_sided, "kernel_gradient", wraps=two_sided.kernel_gradient) as called:
+        im2col.kernel_gradient(*arrays(geometry, "float32"), geometry)
+    assert called.called == pays
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("kernel", "options", "message"),
     [
-        ({"feature_group_count": 2}, "feature_group_count of 1, found 2"),
-        ({"strides": (1, 2)}, r"last axis, found \(1, 2\)"),
+        ((3, 3, 2, 6), {"feature_group_count": 2}, "feature_group_count of 1, found 2"),
+        ((3, 3, 4, 6), {"strides": (1, 2)}, "stride of 1 along the last axis, found (1, 2)"),
     ],
 )
-def test_its_limits(options, message):
-    geometry = ConvGeometry.resolve((2, 6, 6, 4), (3, 3, 4 // options.get("feature_group_count", 1), 6), **options)
-    limit = two_sided.limit(geometry)
+def test_its_limits(kernel, options, message):
+    limit = two_sided.limit(ConvGeometry.resolve((2, 6, 6, 4), kernel, **options))
     assert limit is not None
-    assert message.replace("\\", "") in limit
-    assert two_sided.limit(replace(geometry, groups=1, axes=tuple(a._replace(stride=1) for a in geometry.axes))) is None
+    assert limit.endswith(message)
