@@ -38,6 +38,10 @@ VECTOR = 16
 FEW_PRODUCTS = 32
 """Up to this many products an output, their sum is quicker than a matrix product."""
 
+SMALL_BYTES = 256 * 2**10
+"""But not of a P of up to this size, a part of an L2: it costs little to make, and XLA makes such a sum again for each
+that reads it, and with no vectors where what reads it is flattened."""
+
 
 def limit(geometry: ConvGeometry) -> str | None:
     """What keeps this file from a convolution: nothing."""
@@ -52,7 +56,7 @@ def convolve(
     precision=None,
 ) -> Float[Array, "n *output c_out"]:
     """y = P · K."""
-    if _is_sum(geometry):
+    if _is_sum(geometry, x.dtype.itemsize):
         return taps.convolve(x, kernel, geometry)
     matrix = _kernel_matrix(kernel, geometry)
 
@@ -136,19 +140,24 @@ def patches(x: Float[Array, "n *spatial c"], geometry: ConvGeometry) -> Array:
 
 def is_tiny(geometry: ConvGeometry, itemsize: int) -> bool:
     """Whether all of P fits ``TINY_BYTES``; False where the number of images is only known at run time."""
-    n = geometry.input_shape[0]
-    return isinstance(n, int) and n * _image_bytes(geometry, itemsize) <= TINY_BYTES
+    return _fits(geometry, itemsize, TINY_BYTES)
 
 
 def is_whole(geometry: ConvGeometry, itemsize: int) -> bool:
     """Whether all of P is made at once; False where the number of images is only known at run time."""
+    return _fits(geometry, itemsize, WHOLE_BYTES)
+
+
+def _fits(geometry: ConvGeometry, itemsize: int, size: int) -> bool:
     n = geometry.input_shape[0]
-    return isinstance(n, int) and n * _image_bytes(geometry, itemsize) <= WHOLE_BYTES
+    return isinstance(n, int) and n * _image_bytes(geometry, itemsize) <= size
 
 
-def _is_sum(geometry: ConvGeometry) -> bool:
+def _is_sum(geometry: ConvGeometry, itemsize: int) -> bool:
     """Whether y is the sum of :mod:`jaxcnn.ops.taps`."""
-    return taps.products_per_output(geometry) <= FEW_PRODUCTS and (geometry.groups == 1 or _is_depthwise(geometry))
+    if taps.products_per_output(geometry) > FEW_PRODUCTS:
+        return False
+    return _is_depthwise(geometry) or (geometry.groups == 1 and not _fits(geometry, itemsize, SMALL_BYTES))
 
 
 def _turns(geometry: ConvGeometry) -> bool:

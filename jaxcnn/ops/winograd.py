@@ -41,6 +41,9 @@ from jaxcnn.ops.strips import map_strips, sum_strips
 BLOCK_BYTES = 8 * 2**20
 """The size of V and the products of one block, together: it stays in the cache."""
 
+WHOLE_BLOCKS = 2
+"""Images of no more than so many blocks are one: a loop copies them out of x, and y into its place, on one core."""
+
 BLOCK_TILES = 256
 """The most rows of a block's products: more make no product quicker."""
 
@@ -215,11 +218,13 @@ def _tiles(axis: WindowAxis, t: Transforms) -> int:
 
 
 def _images_per_block(geometry: ConvGeometry, per_axis: Sequence[Transforms]):
-    """Images whose transforms fit ``BLOCK_BYTES``, of no more than ``BLOCK_TILES``."""
+    """Images whose transforms fit ``BLOCK_BYTES``, of no more than ``BLOCK_TILES``; or all of them."""
+    n, image_bytes = geometry.input_shape[0], _image_bytes(geometry, per_axis)
+    if isinstance(n, int) and n * image_bytes <= WHOLE_BLOCKS * BLOCK_BYTES:
+        return n
     image_tiles = math.prod(_tiles(axis, t) for axis, t in zip(geometry.axes, per_axis, strict=True))
-    image_bytes = _image_bytes(geometry, per_axis)
     block_bytes = min(BLOCK_BYTES, BLOCK_TILES * image_bytes // image_tiles)
-    return images_per_block(geometry.input_shape[0], image_bytes, block_bytes)
+    return images_per_block(n, image_bytes, block_bytes)
 
 
 def _rows_per_strip(geometry: ConvGeometry, per_axis: Sequence[Transforms]) -> int:

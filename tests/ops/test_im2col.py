@@ -105,7 +105,19 @@ def test_blocks_that_do_and_do_not_divide_the_images_are_xlas(images, dtype, mon
 @pytest.mark.parametrize("name", ["lab", "dilation and stride", "depthwise", "negative padding", "7x7"])
 def test_products_and_sums_are_both_xlas(name, few, monkeypatch):
     monkeypatch.setattr(im2col, "FEW_PRODUCTS", few)
+    monkeypatch.setattr(im2col, "SMALL_BYTES", 0)
     assert_same_as_xlas(GEOMETRIES[name])
+
+
+def test_few_products_are_a_matrix_product_only_in_small_arrays():
+    def program(geometry):
+        x, kernel, _ = random(geometry, "float32")
+        return str(jax.make_jaxpr(partial(im2col.convolve, geometry=geometry))(x, kernel))
+
+    lab = GEOMETRIES["lab"]
+    assert "dot_general" in program(lab)
+    assert "dot_general" not in program(lab.with_batch(1000))
+    assert "dot_general" not in program(GEOMETRIES["depthwise"])
 
 
 @pytest.mark.parametrize("in_axes", [(0, None, 0), (1, 0, 2)])

@@ -115,6 +115,19 @@ def test_blocks_of_any_size_are_xlas(images, monkeypatch):
     assert_same_as_xlas(ONE_AXIS, tile=4)
 
 
+def test_images_of_two_blocks_are_treated_as_one(monkeypatch):
+    n, image_bytes = ONE_AXIS.input_shape[0], 4 * 4 * 6 * (3 + 4)
+
+    def program():
+        return str(jax.make_jaxpr(lambda x, w: winograd.convolve(x, w, ONE_AXIS, tile=4))(*arrays))
+
+    arrays = [jnp.zeros(shape) for shape in (ONE_AXIS.input_shape, ONE_AXIS.kernel_shape)]
+    monkeypatch.setattr(winograd, "BLOCK_BYTES", n * image_bytes // 2 + 1)
+    assert "scan" not in program()
+    monkeypatch.setattr(winograd, "BLOCK_BYTES", n * image_bytes // 3)
+    assert "scan" in program()
+
+
 def test_blocks_of_two_axes_are_xlas(monkeypatch):
     monkeypatch.setattr(winograd, "BLOCK_BYTES", 1)
     assert_same_as_xlas(GEOMETRIES["even window"], tile=2)
