@@ -172,7 +172,7 @@ def test_on_the_cpu_the_kernel_gradient_is_a_matrix_product_and_elsewhere_xlas_c
     }
     convolutions = {platform: text.count("stablehlo.convolution") for platform, text in lowered.items()}
     assert convolutions == {"cpu": 0, "cuda": 2, "tpu": 2}
-    assert lowered["cpu"].count("stablehlo.dot_general") == 1
+    assert lowered["cpu"].count("stablehlo.dot_general") == 2  # the forward pass of so small arrays is another
 
 
 def test_a_tiny_convolution_is_a_matrix_product_on_the_cpu():
