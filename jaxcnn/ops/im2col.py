@@ -8,7 +8,7 @@ where fold, the transpose of cutting patches, adds each patch to the inputs that
 large as x. It is therefore made for a few images at a time: a block never leaves the cache. Groups of channels are a
 product each. A window of one tap needs no patches. Kernel gradients with more than a few inputs divide the window
 between x and g (:mod:`jaxcnn.ops.two_sided`). Where an output has few products there is nothing for a matrix product to
-reuse: that is the sum of :mod:`jaxcnn.ops.taps`.
+reuse: in all but small arrays that is the sum of :mod:`jaxcnn.ops.taps`.
 """
 
 import math
@@ -40,7 +40,7 @@ FEW_PRODUCTS = 32
 
 SMALL_BYTES = 256 * 2**10
 """But not of a P of up to this size, a part of an L2: it costs little to make, and XLA makes such a sum again for each
-that reads it, and with no vectors where what reads it is flattened."""
+that reads it, with scalar code for AVX2 where that is flattened."""
 
 
 def limit(geometry: ConvGeometry) -> str | None:
