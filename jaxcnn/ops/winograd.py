@@ -1,7 +1,8 @@
 """Convolution by Winograd's minimal filtering, F(m, r) along each spatial axis (Lavin & Gray 2015).
 
-Tiles of m outputs overlap in tiles of m + r − 1 inputs. With the transforms of :mod:`jaxcnn.ops.cook_toom` along every
-spatial axis (written here for two), tile d of x, tile y of the output, kernel w and tile g of the cotangent:
+Tiles of m outputs overlap in tiles of m + r − 1 inputs. With the matrices of :mod:`jaxcnn.ops.cook_toom` along every
+spatial axis (:mod:`jaxcnn.ops.tile_transforms`; written here for two), tile d of x, tile y of the output, kernel w and
+tile g of the cotangent:
 
     U = G w Gᵀ        V = Bᵀ d B        y = Aᵀ [Σ_c U_c ⊙ V_c] A
                       Z = A g Aᵀ        ∂L/∂w = Gᵀ [Σ_tiles V ⊙ Z] G
@@ -10,33 +11,37 @@ Each of the (m + r − 1)² points is a matrix product, over channels in the fir
 is the first transposed. ∂L/∂x is the convolution of g with the rotated kernel: the first line again. F(4, 3) needs 4
 times fewer multiplications than the sum in two dimensions, F(2, 3) 2.25 times fewer.
 
-The transforms are applied one axis at a time, with a barrier after each, so that XLA makes of each a loop over
-contiguous channels. Along the last axis the points are an axis of the array, along the others an array each. XLA's CPU
-backend runs the product of a block on one core, and products side by side only where more than eight wait: 36 do, six
-of six points each do not. Where there are channels enough, convolutions and input gradients have an array for each
-point: 1.1 to 1.7 times as fast, two to three times slower to compile. Kernel gradients gain less.
+XLA's CPU backend runs the product of a block on one core, and products side by side only where more than eight wait: 36
+do, six of six points each do not. Where there are channels enough, convolutions and input gradients have an array for
+each point: 1.1 to 1.7 times as fast, two to three times slower to compile. Kernel gradients gain less.
 
 Rounding grows with the powers of the points: in float32, relative to float64, F(2, 3) is as exact as the sum (5e-7),
 F(4, 3) about 3e-6, F(4, 5) about 5e-6, F(6, 3) up to 2e-5 (``tests/ops/test_winograd.py`` holds them to that).
 """
 
-import functools
 import math
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
 from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxcnn.ops.blocks import images_per_block, map_blocks, not_before, sum_blocks
-from jaxcnn.ops.cook_toom import Matrix, Transforms, transforms
-from jaxcnn.ops.geometry import ConvGeometry, WindowAxis
+from jaxcnn.ops.cook_toom import Transforms, transforms
+from jaxcnn.ops.geometry import ConvGeometry
 from jaxcnn.ops.precision import accumulator, is_highest
 from jaxcnn.ops.strips import map_strips, sum_strips
+from jaxcnn.ops.tile_transforms import (
+    cotangent_tiles,
+    input_tiles,
+    kernel_points,
+    output_tiles,
+    tiles_along,
+    window,
+)
 
 BLOCK_BYTES = 8 * 2**20
 """The size of V and the products of one block, together: it stays in the cache."""
@@ -114,8 +119,8 @@ def kernel_gradient(
     dtype = accumulator(x.dtype)
 
     def block(x, g, geometry=geometry):
-        v = _input_tiles(x.astype(dtype), geometry, per_axis)
-        z = _cotangent_tiles(g.astype(dtype), geometry, per_axis)
+        v = input_tiles(x.astype(dtype), geometry, per_axis)
+        z = cotangent_tiles(g.astype(dtype), geometry, per_axis)
         products = [_products(_rows(a), _rows(b), (1, 1), 1, precision) for a, b in zip(v, z, strict=True)]
         return lax.optimization_barrier(products)
 
@@ -124,10 +129,8 @@ def kernel_gradient(
         products = sum_strips(partial(block, geometry=_strip(geometry, rows)), rows, geometry.axes[0], x, g)
     else:
         products = sum_blocks(block, _images_per_block(geometry, per_axis), x, g)
-    products = lax.optimization_barrier(products)
-    *outer, last = (_transpose(t.kernel) for t in per_axis)
-    taps = [jnp.stack(_combine(last, list(row))) for row in _along_axes(outer, products)]
-    return jnp.stack(taps).reshape(geometry.kernel_shape).astype(x.dtype)
+    taps = window(lax.optimization_barrier(products), per_axis)
+    return taps.reshape(geometry.kernel_shape).astype(x.dtype)
 
 
 def tiles(geometry: ConvGeometry) -> int:
@@ -168,14 +171,14 @@ def _filter(x: Array, kernel: Array, contracted: int, geometry: ConvGeometry, pr
     per_axis = _transforms(geometry, tile)
     dtype = accumulator(x.dtype)
     apart = _is_apart(geometry, per_axis)
-    u = lax.optimization_barrier(_kernel_points(not_before(x, kernel.astype(dtype)), per_axis, apart))
+    u = lax.optimization_barrier(kernel_points(not_before(x, kernel.astype(dtype)), per_axis, apart))
 
     def block(x, geometry=geometry):
-        v = _input_tiles(x.astype(dtype), geometry, per_axis, apart)
+        v = input_tiles(x.astype(dtype), geometry, per_axis, apart)
         first = 0 if apart else 1  # the images' axis, behind the points'
         axes = (x.ndim - 1 + first, contracted + first)
         products = [_products(a, b, axes, first, precision) for a, b in zip(v, u, strict=True)]
-        y = _output_tiles(lax.optimization_barrier(products), per_axis, first)
+        y = output_tiles(lax.optimization_barrier(products), per_axis, first)
         return lax.slice(y, (0,) * y.ndim, (x.shape[0], *geometry.output_shape[1:])).astype(x.dtype)
 
     rows = _rows_per_strip(geometry, per_axis)
@@ -212,17 +215,12 @@ def _transforms(geometry: ConvGeometry, tile: int | None) -> list[Transforms]:
     ]
 
 
-def _tiles(axis: WindowAxis, t: Transforms) -> int:
-    """Tiles of m outputs that cover the axis."""
-    return -(-axis.output_size // len(t.output))
-
-
 def _images_per_block(geometry: ConvGeometry, per_axis: Sequence[Transforms]):
     """Images whose transforms fit ``BLOCK_BYTES``, of no more than ``BLOCK_TILES``; or all of them."""
     n, image_bytes = geometry.input_shape[0], _image_bytes(geometry, per_axis)
     if isinstance(n, int) and n * image_bytes <= WHOLE_BLOCKS * BLOCK_BYTES:
         return n
-    image_tiles = math.prod(_tiles(axis, t) for axis, t in zip(geometry.axes, per_axis, strict=True))
+    image_tiles = math.prod(tiles_along(axis, t) for axis, t in zip(geometry.axes, per_axis, strict=True))
     block_bytes = min(BLOCK_BYTES, BLOCK_TILES * image_bytes // image_tiles)
     return images_per_block(n, image_bytes, block_bytes)
 
@@ -233,7 +231,7 @@ def _rows_per_strip(geometry: ConvGeometry, per_axis: Sequence[Transforms]) -> i
     if image_bytes <= MOST_BLOCKS * BLOCK_BYTES or not isinstance(geometry.input_shape[0], int):
         return 0
     axis, t = geometry.axes[0], per_axis[0]
-    tiles = _tiles(axis, t)
+    tiles = tiles_along(axis, t)
     strips = min(-(-image_bytes // BLOCK_BYTES), tiles)
     return min(-(-tiles // strips) * len(t.output), axis.output_size)
 
@@ -249,107 +247,5 @@ def _strip(geometry: ConvGeometry, rows: int) -> ConvGeometry:
 
 def _image_bytes(geometry: ConvGeometry, per_axis: Sequence[Transforms]) -> int:
     """The size of V and the products of one image."""
-    tiled = math.prod(_tiles(axis, t) * t.points for axis, t in zip(geometry.axes, per_axis, strict=True))
+    tiled = math.prod(tiles_along(axis, t) * t.points for axis, t in zip(geometry.axes, per_axis, strict=True))
     return 4 * tiled * (geometry.input_shape[-1] + geometry.kernel_shape[-1])
-
-
-def _kernel_points(kernel: Array, per_axis: Sequence[Transforms], apart: bool) -> list[Array]:
-    """U = G w Gᵀ: for each point of the outer axes arrays of the last axis' points, C_in, C_out."""
-    *outer, last = (t.kernel for t in per_axis)
-    rows = list(kernel.reshape(-1, *kernel.shape[-3:]))
-    return [points for row in _along_axes(outer, rows) for points in _last(last, list(row), apart)]
-
-
-def _input_tiles(x: Array, geometry: ConvGeometry, per_axis: Sequence[Transforms], apart: bool = False) -> list[Array]:
-    """V = Bᵀ d B: for each point of the outer axes arrays of the last axis' points, N, tiles, C_in."""
-    pads = []
-    for axis, t in zip(geometry.axes, per_axis, strict=True):
-        needed = _tiles(axis, t) * len(t.output) + axis.window - 1
-        pads.append((axis.pad_lo, needed - axis.size - axis.pad_lo, 0))
-    return _cut([t.input for t in per_axis], _pad(x, pads), geometry, per_axis, apart)
-
-
-def _cotangent_tiles(g: Array, geometry: ConvGeometry, per_axis: Sequence[Transforms]) -> list[Array]:
-    """Z = A g Aᵀ: for each point of the outer axes an array of the last axis' points, N, tiles, C_out."""
-    pads = [
-        (0, _tiles(axis, t) * len(t.output) - axis.output_size, 0)
-        for axis, t in zip(geometry.axes, per_axis, strict=True)
-    ]
-    return _cut([_transpose(t.output) for t in per_axis], _pad(g, pads), geometry, per_axis, apart=False)
-
-
-def _pad(array: Array, pads) -> Array:
-    return lax.optimization_barrier(lax.pad(array, jnp.zeros((), array.dtype), [(0, 0, 0), *pads, (0, 0, 0)]))
-
-
-def _cut(matrices: Sequence[Matrix], padded: Array, geometry: ConvGeometry, per_axis, apart: bool) -> list[Array]:
-    """Along each axis, the matrix times the elements of every tile; tiles start m elements apart."""
-    arrays = [padded]
-    rank = len(matrices)
-    for number, (matrix, axis, t) in enumerate(zip(matrices, geometry.axes, per_axis, strict=True), start=1):
-        m, last = len(t.output), (_tiles(axis, t) - 1) * len(t.output)
-        elements = [
-            [lax.slice_in_dim(array, j, j + last + 1, m, number) for j in range(len(matrix[0]))] for array in arrays
-        ]
-        if number < rank:
-            arrays = [row for column in elements for row in _combine(matrix, column)]
-        else:
-            arrays = [points for column in elements for points in _last(matrix, column, apart)]
-        arrays = lax.optimization_barrier(arrays)
-    return arrays
-
-
-def _output_tiles(points: list[Array], per_axis: Sequence[Transforms], first: int) -> Array:
-    """Aᵀ [·] A for every tile, and the tiles put together; images are along axis ``first`` of the points."""
-    arrays = points
-    *outer, last = per_axis
-    for number, t in enumerate(outer, start=first + 1):
-        rest = len(arrays) // t.points
-        arrays = [_interleave(_combine(t.output, arrays[i::rest]), number) for i in range(rest)]
-        arrays = lax.optimization_barrier(arrays)
-    return _interleave(_combine(last.output, list(arrays[0]) if first else arrays), len(per_axis))
-
-
-def _interleave(arrays: list[Array], axis: int) -> Array:
-    """The j-th array's elements become every len(arrays)-th of the axis, beginning with j."""
-    *before, count = arrays[0].shape[: axis + 1]
-    return jnp.stack(arrays, axis + 1).reshape(*before, count * len(arrays), *arrays[0].shape[axis + 1 :])
-
-
-def _along_axes(matrices: Sequence[Matrix], arrays: list[Array]) -> list[Array]:
-    """(M₀ ⊗ M₁ ⊗ …) of arrays whose index runs over the axes in row-major order, as that of the results does."""
-    for matrix in matrices:
-        rest = len(arrays) // len(matrix[0])
-        columns = [_combine(matrix, arrays[i::rest]) for i in range(rest)]
-        arrays = [row for column in columns for row in column]
-    return arrays
-
-
-def _combine(matrix: Matrix, arrays: Sequence[Array]) -> list[Array]:
-    """The matrix times a column of arrays, without its zeros."""
-    return [
-        functools.reduce(jnp.add, [_times(entry, array) for entry, array in zip(row, arrays, strict=True) if entry])
-        for row in matrix
-    ]
-
-
-def _last(matrix: Matrix, arrays: Sequence[Array], apart: bool) -> list[Array]:
-    """The same for the last axis: its points apart, or along a new first axis of one array."""
-    return _combine(matrix, arrays) if apart else [_stacked(matrix, arrays)]
-
-
-def _stacked(matrix: Matrix, arrays: Sequence[Array]) -> Array:
-    """The same with the results along a new first axis, made in one loop: its zeros are multiplied too."""
-    dtype, outer = arrays[0].dtype, range(1, arrays[0].ndim + 1)
-    columns = [jnp.expand_dims(np.array(column, dtype), outer) for column in zip(*matrix, strict=True)]
-    return functools.reduce(jnp.add, [c * array[None] for c, array in zip(columns, arrays, strict=True)])
-
-
-def _times(entry, array: Array) -> Array:
-    if abs(entry) == 1:
-        return array if entry == 1 else -array
-    return array * float(entry)
-
-
-def _transpose(matrix: Matrix) -> Matrix:
-    return tuple(zip(*matrix, strict=True))
