@@ -1,14 +1,15 @@
 """One table of convolutions that every algorithm is tested on."""
 
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from hypothesis import strategies as st
-from jax import numpy as jnp
+from quick import quick_jit
 
+from jaxcnn.ops import direct
 from jaxcnn.ops.geometry import ConvGeometry
 
 
@@ -21,9 +22,7 @@ class ConvCase(NamedTuple):
 
     def arrays(self, dtype="float64", seed=0):
         """x, kernel and a cotangent, drawn from the seed."""
-        rng = np.random.default_rng(seed)
-        shapes = (self.x, self.kernel, self.geometry.output_shape)
-        return tuple(rng.normal(size=shape).astype(dtype) for shape in shapes)
+        return random(self.geometry, dtype, seed)
 
     @property
     def geometry(self) -> ConvGeometry:
@@ -73,17 +72,32 @@ def conv_cases(draw) -> ConvCase:
     )
 
 
-def three(algorithm, geometry, dtype="float64"):
-    """The convolution and its gradients by a module of :mod:`jaxcnn.ops`, of numbers that are always the same."""
-    rng = np.random.default_rng(0)
+def random(geometry, dtype="float64", seed=0):
+    """x, kernel and a cotangent; NumPy's, of which nothing is compiled."""
+    rng = np.random.default_rng(seed)
     shapes = geometry.input_shape, geometry.kernel_shape, geometry.output_shape
-    arrays = [jnp.asarray(rng.normal(size=shape)).astype(dtype) for shape in shapes]
+    return tuple(rng.normal(size=shape).astype(dtype) for shape in shapes)
 
-    def program(x, kernel, g):
+
+def stacked(arrays, in_axes):
+    """Three of each array along its axis, for ``vmap``; one where that is None."""
+    return [a if axis is None else np.stack([a, np.sin(a), -a], axis) for a, axis in zip(arrays, in_axes, strict=True)]
+
+
+def all_three(algorithm, geometry, **options):
+    """One program for the convolution and its gradients by a module of :mod:`jaxcnn.ops`; quickly compiled."""
+
+    def three(x, kernel, g):
         return (
-            algorithm.convolve(x, kernel, geometry),
-            algorithm.input_gradient(g, kernel, geometry),
-            algorithm.kernel_gradient(x, g, geometry),
+            algorithm.convolve(x, kernel, geometry, **options),
+            algorithm.input_gradient(g, kernel, geometry, **options),
+            algorithm.kernel_gradient(x, g, geometry, **options),
         )
 
-    return jax.jit(program, compiler_options={"xla_backend_optimization_level": 0})(*arrays)
+    return quick_jit(three)
+
+
+@cache
+def xlas(geometry, dtype="float64"):
+    """XLA's in float64, of ``random`` arrays rounded to a type."""
+    return all_three(direct, geometry)(*(a.astype("float64") for a in random(geometry, dtype)))

@@ -11,13 +11,13 @@ from conv_cases import CASES, conv_cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import numpy as jnp
+from quick import quick_jit
 from tolerances import assert_close
 
 from jaxcnn.ops import choose, conv2d, conv_general_dilated, winograd
 from jaxcnn.ops.geometry import ConvGeometry
 
 OPERATIONS = ("convolve", "input_gradient", "kernel_gradient")
-QUICK = {"xla_backend_optimization_level": 0}
 
 
 def geometry(x, kernel, **options):
@@ -208,7 +208,7 @@ def everything(name, options):
             jax.vmap(f, (None, 0))(x, jnp.stack([kernel, jnp.sin(kernel)])),
         )
 
-    return jax.jit(program, compiler_options=QUICK)
+    return quick_jit(program)
 
 
 @cache
@@ -262,8 +262,7 @@ def passes(options, **how):
         y, transpose = jax.vjp(partial(conv2d, **options, **how), x, kernel)
         return y, *transpose(g)
 
-    quick = QUICK if how.get("algorithm") == "xla" else None
-    return jax.jit(program, compiler_options=quick)
+    return (quick_jit if how.get("algorithm") == "xla" else jax.jit)(program)
 
 
 @pytest.mark.parametrize(("x", "kernel", "options"), REALISTIC)

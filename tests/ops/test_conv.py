@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from jax import lax
 from jax import numpy as jnp
 from jax.sharding import PartitionSpec as P
+from quick import quick_jit
 from tolerances import assert_close
 
 from jaxcnn import reference
@@ -21,8 +22,8 @@ all_cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16", "float16"])
 def test_forward_is_the_sum(case, algorithm, dtype):
     with jax.enable_x64(dtype == "float64"):
-        x, kernel, _ = (jnp.asarray(a).astype(dtype) for a in case.arrays())
-        y = jax.jit(partial(conv2d, algorithm=algorithm, **case.options))(x, kernel)
+        x, kernel, _ = case.arrays(dtype)
+        y = quick_jit(partial(conv2d, algorithm=algorithm, **case.options))(x, kernel)
         assert y.dtype == dtype
         assert_close(y, reference.conv2d(x, kernel, **case.options))
 
@@ -31,7 +32,7 @@ def test_forward_is_the_sum(case, algorithm, dtype):
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
 def test_gradients_are_those_of_xlas_convolution(case, dtype):
     with jax.enable_x64(True):
-        x, kernel, g = (jnp.asarray(a).astype(dtype) for a in case.arrays())
+        x, kernel, g = case.arrays(dtype)
         for actual, expected in zip(gradients(case, x, kernel, g), xla_gradients(case, x, kernel, g), strict=True):
             assert actual.dtype == dtype
             assert_close(actual, expected)
@@ -47,13 +48,13 @@ def test_gradients_are_those_of_xlas_convolution_for_any_case(case):
 
 
 def gradients(case, x, kernel, g):
-    return jax.jit(vjp_of(partial(conv2d, **case.options)))(x, kernel, g)
+    return quick_jit(vjp_of(partial(conv2d, **case.options)))(x, kernel, g)
 
 
 def xla_gradients(case, x, kernel, g):
     """JAX's own transposition of lax's convolution, in float64."""
-    to64 = [jnp.asarray(a).astype(jnp.float64) for a in (x, kernel, g)]
-    return jax.jit(vjp_of(partial(direct.convolve, geometry=case.geometry)))(*to64)
+    to64 = [a.astype("float64") for a in (x, kernel, g)]
+    return quick_jit(vjp_of(partial(direct.convolve, geometry=case.geometry)))(*to64)
 
 
 def vjp_of(f):
@@ -241,6 +242,7 @@ def lax_conv2d(x, kernel):
     ],
     ids=["winograd in blocks", "winograd at once", "im2col at once"],
 )
+@pytest.mark.slow
 def test_more_layers_take_no_more_memory_than_on_xlas_convolutions(x, kernel):
     """Nothing is made before its turn: no transformed kernels, no patches or tiles of the backward pass, no zeros."""
 

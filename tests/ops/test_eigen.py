@@ -2,7 +2,7 @@
 
 import jax
 import pytest
-from conv_cases import CASES, conv_cases, three
+from conv_cases import CASES, all_three, conv_cases, random, xlas
 from hypothesis import HealthCheck, assume, given, settings
 from jax import lax
 from jax import numpy as jnp
@@ -31,7 +31,7 @@ GEOMETRIES = {
 @pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES)
 def test_it_is_the_convolution_and_its_gradients(geometry):
     with jax.enable_x64(True):
-        jax.tree.map(assert_close, three(eigen, geometry), three(direct, geometry))
+        jax.tree.map(assert_close, all_three(eigen, geometry)(*random(geometry)), xlas(geometry))
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.filter_too_much])
@@ -39,7 +39,7 @@ def test_it_is_the_convolution_and_its_gradients(geometry):
 def test_random_cases(case):
     assume(eigen.limit(case.geometry) is None)
     with jax.enable_x64(True):
-        jax.tree.map(assert_close, three(eigen, case.geometry), three(direct, case.geometry))
+        jax.tree.map(assert_close, all_three(eigen, case.geometry)(*random(case.geometry)), xlas(case.geometry))
 
 
 def compiled(algorithm, operation: str, geometry: ConvGeometry, *, in_a_loop: bool) -> str:

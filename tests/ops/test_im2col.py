@@ -1,14 +1,14 @@
 """Matrix products over patches beside XLA's convolution: every case, type and block."""
 
 import math
-from functools import cache, partial
+from functools import partial
 from typing import Any
 from unittest import mock
 
 import jax
 import numpy as np
 import pytest
-from conv_cases import CASES, conv_cases
+from conv_cases import CASES, all_three, conv_cases, random, stacked, xlas
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import numpy as jnp
@@ -37,32 +37,6 @@ GEOMETRIES = {name: case.geometry for name, case in CASES.items()} | {
     "three axes": ConvGeometry.resolve((3, 4, 5, 3, 4), (3, 2, 2, 2, 4), strides=(1, 2, 1), feature_group_count=2),
 }
 all_geometries = pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES)
-
-
-def random(geometry, dtype="float64"):
-    """x, kernel and a cotangent."""
-    rng = np.random.default_rng(0)
-    shapes = geometry.input_shape, geometry.kernel_shape, geometry.output_shape
-    return [jnp.asarray(rng.normal(size=shape)).astype(dtype) for shape in shapes]
-
-
-def all_three(algorithm, geometry, **options):
-    """One program for the convolution and its gradients; quickly compiled."""
-
-    def three(x, kernel, g):
-        return (
-            algorithm.convolve(x, kernel, geometry, **options),
-            algorithm.input_gradient(g, kernel, geometry, **options),
-            algorithm.kernel_gradient(x, g, geometry, **options),
-        )
-
-    return jax.jit(three, compiler_options={"xla_backend_optimization_level": 0})
-
-
-@cache
-def xlas(geometry, dtype="float64"):
-    """In float64, for arrays rounded to a type."""
-    return all_three(direct, geometry)(*(a.astype("float64") for a in random(geometry, dtype)))
 
 
 def assert_same_as_xlas(geometry, dtype="float64"):
@@ -125,10 +99,7 @@ def test_few_products_are_a_matrix_product_only_in_small_arrays():
 def test_vmap_over_images_and_over_all(name, in_axes):
     geometry = GEOMETRIES[name]
     with jax.enable_x64(True):
-        arrays = [
-            a if axis is None else jnp.stack([a, jnp.sin(a), -a], axis)
-            for a, axis in zip(random(geometry), in_axes, strict=True)
-        ]
+        arrays = stacked(random(geometry), in_axes)
         both = [jax.vmap(all_three(algorithm, geometry), in_axes)(*arrays) for algorithm in (im2col, direct)]
         jax.tree.map(assert_close, *both)
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import numpy as jnp
 from jax.sharding import PartitionSpec as P
+from quick import quick_jit
 from tolerances import assert_close
 
 from jaxcnn.ops import avg_pool, max_pool
@@ -27,7 +28,13 @@ cotangent_weighted = jnp.cos
 
 
 def value_and_gradient(pool, x, *args):
-    return jax.jit(jax.value_and_grad(lambda x: jnp.sum(cotangent_weighted(pool(x, *args)))))(x)
+    def weighted(x):
+        y = pool(x, *args)
+        return jnp.sum(cotangent_weighted(y)), y
+
+    program = quick_jit(jax.grad(weighted, has_aux=True))
+    gradient, y = program(x)
+    return y, gradient
 
 
 @all_pools
@@ -36,8 +43,8 @@ def test_max_pool_is_flaxs_with_its_gradient(shape, window, strides, padding, va
     with jax.enable_x64(True):
         x = np.random.default_rng(0).normal(size=shape)
         x = np.round(x) if values == "tied" else x
-        np.testing.assert_array_equal(max_pool(x, window, strides, padding), nn.max_pool(x, window, strides, padding))
         mine, flaxs = (value_and_gradient(pool, x, window, strides, padding) for pool in (max_pool, nn.max_pool))
+        np.testing.assert_array_equal(mine[0], flaxs[0])
         jax.tree.map(assert_close, mine, flaxs)
 
 
@@ -47,7 +54,6 @@ def test_avg_pool_is_flaxs_with_its_gradient(shape, window, strides, padding, co
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):  # Flax divides a float by an integer
         x = np.random.default_rng(0).normal(size=shape)
         args = (window, strides, padding, count_include_pad)
-        assert_close(avg_pool(x, *args), nn.avg_pool(x, *args))
         mine, flaxs = (value_and_gradient(pool, x, *args) for pool in (avg_pool, nn.avg_pool))
         jax.tree.map(assert_close, mine, flaxs)
 

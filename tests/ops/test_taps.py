@@ -3,9 +3,10 @@
 import jax
 import numpy as np
 import pytest
-from conv_cases import CASES, conv_cases
+from conv_cases import CASES, conv_cases, random
 from hypothesis import assume, given, settings
 from jax import numpy as jnp
+from quick import quick_jit
 from tolerances import assert_close
 
 from jaxcnn.ops import direct, taps
@@ -27,19 +28,11 @@ GEOMETRIES = {name: case.geometry for name, case in CASES.items()} | DEPTHWISE
 all_types = pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
 
 
-def random(geometry, dtype="float64"):
-    """x, kernel and a cotangent."""
-    rng = np.random.default_rng(0)
-    shapes = geometry.input_shape, geometry.kernel_shape, geometry.output_shape
-    return [jnp.asarray(rng.normal(size=shape)).astype(dtype) for shape in shapes]
-
-
 def assert_same(f, of_xla, a, b, geometry):
     """f's result against that of XLA's in float64."""
-    static = {"static_argnums": 2, "compiler_options": {"xla_backend_optimization_level": 0}}
-    actual = jax.jit(f, **static)(a, b, geometry)
+    actual = quick_jit(f, static_argnums=2)(a, b, geometry)
     assert actual.dtype == a.dtype
-    assert_close(actual, jax.jit(of_xla, **static)(a.astype("float64"), b.astype("float64"), geometry))
+    assert_close(actual, quick_jit(of_xla, static_argnums=2)(a.astype("float64"), b.astype("float64"), geometry))
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES)
