@@ -21,6 +21,7 @@ import tyro
 from jax import lax
 from jax import numpy as jnp
 
+import jaxcnn
 from jaxcnn.bench import Case, Timing, measure_alternately, record, write
 from jaxcnn.data import Batch, Dataset, lab_images, take_batch
 from jaxcnn.losses import classification_loss
@@ -82,7 +83,7 @@ def fit_loop(state: TrainState, images: Dataset) -> float:
     return float(fit(state, images, None, lab_config()).history["train_loss"][-1])
 
 
-@jax.jit
+@jaxcnn.xla.jit
 def steps_in_one_call(state: TrainState, batch: Batch) -> TrainState:
     """The training step as often as PyTorch's loop takes its own, on the same batch."""
     return lax.fori_loop(0, EPOCHS, lambda _, state: update(state, batch)[0], state)

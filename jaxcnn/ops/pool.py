@@ -6,16 +6,22 @@ Where windows lie side by side, the gradient of the largest is a selection: slic
 zeros between the elements, one array for each tap.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial, reduce
 from math import prod
 
 import jax
+import numpy as np
+from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxcnn.ops.geometry import Padding, PoolGeometry
 from jaxcnn.ops.windows import window_taps
+
+SMALL_SIZE = 2**14
+"""Elements up to which the gradient finds the largest in one reduction. A fold is made again for each element of a tile
+that is selected, on two cores: a small network's step takes 1.1 to 1.4 times as long, and a large one's takes less."""
 
 
 def max_pool(
@@ -89,26 +95,57 @@ def _max_of_tiles(geometry: PoolGeometry, x):
 
 @_max_of_tiles.defjvp
 def _max_of_tiles_jvp(geometry: PoolGeometry, primals, tangents):
-    """ẏ[n, o, c] = Σ_t [t = winner[n, o, c]] ẋ[n, s·o + t, c], t with axes of its own: the transpose selects."""
     (x,), (x_dot,) = primals, tangents
-    y, winner = _largest_and_its_tap(window_taps(x, geometry.axes, 0))
-    windows = [axis.window for axis in geometry.axes]
-    n, *reached, c = (x.shape[0], *(axis.output_size * axis.window for axis in geometry.axes), x.shape[-1])
-    tiled_shape = [size for axis in geometry.axes for size in (axis.output_size, axis.window)]
-    tiled = x_dot[:, *map(slice, reached)].reshape(n, *tiled_shape, c)
-    t_axes = tuple(range(2, tiled.ndim - 1, 2))
-    t = jnp.arange(prod(windows), dtype=winner.dtype).reshape([1, *(k for window in windows for k in (1, window)), 1])
-    return y, jnp.sum(jnp.where(jnp.expand_dims(winner, t_axes) == t, tiled, 0), t_axes)
+    small = isinstance(x.size, int) and x.size <= SMALL_SIZE
+    y, winner = (_reduced if small else _folded)(geometry, x)
+    return y, _selected(geometry, winner, x_dot)
 
 
-def _largest_and_its_tap(taps: Iterable[Array]) -> tuple[Array, Array]:
+def _selected(geometry: PoolGeometry, winner: Array, x: Array) -> Array:
+    """Σ_t [t = winner[n, o, c]] x[n, s·o + t, c], t with axes of its own: the transpose selects."""
+    tiles, t, t_axes = _tiled(geometry, x)
+    return jnp.sum(jnp.where(jnp.expand_dims(winner, t_axes) == t, tiles, 0), t_axes)
+
+
+def _folded(geometry: PoolGeometry, x: Array) -> tuple[Array, Array]:
     """What the fold of ``_larger`` gives, and the number of the tap that it comes from."""
-    first, *others = taps
+    first, *others = window_taps(x, geometry.axes, 0)
     largest, winner = first, jnp.zeros(first.shape, jnp.int32)
     for number, tap in enumerate(others, start=1):
         wins = _wins(tap, largest)
         largest, winner = jnp.where(wins, tap, largest), jnp.where(wins, jnp.int32(number), winner)
     return largest, winner
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _reduced(geometry: PoolGeometry, x: Array) -> tuple[Array, Array]:
+    """The same as one reduction, in any order; where there is a NaN, some tap is told."""
+
+    def larger(a, b):
+        (largest, winner), (tap, number) = a, b
+        first = jnp.minimum(winner, number)
+        which = jnp.where(tap < largest, winner, jnp.where(largest < tap, number, first))
+        return jnp.maximum(largest, tap), which
+
+    tiles, t, t_axes = _tiled(geometry, x)
+    least = jnp.asarray(-jnp.inf, x.dtype), jnp.int32(t.size)
+    return lax.reduce((tiles, jnp.broadcast_to(t, tiles.shape)), least, larger, t_axes)
+
+
+@_reduced.defjvp
+def _reduced_jvp(geometry: PoolGeometry, primals, tangents):
+    y, winner = _reduced(geometry, *primals)
+    return (y, winner), (_selected(geometry, winner, *tangents), np.zeros(winner.shape, jax.dtypes.float0))
+
+
+def _tiled(geometry: PoolGeometry, x: Array) -> tuple[Array, Array, tuple[int, ...]]:
+    """x with axes of their own for the taps of each tile, the number of each tap along these, and which they are."""
+    windows = [axis.window for axis in geometry.axes]
+    reached = [slice(axis.output_size * axis.window) for axis in geometry.axes]
+    shape = [size for axis in geometry.axes for size in (axis.output_size, axis.window)]
+    tiles = x[:, *reached].reshape(x.shape[0], *shape, x.shape[-1])
+    t = jnp.arange(prod(windows), dtype=jnp.int32).reshape([1, *(k for window in windows for k in (1, window)), 1])
+    return tiles, t, tuple(range(2, tiles.ndim - 1, 2))
 
 
 def _larger(largest, tap):
