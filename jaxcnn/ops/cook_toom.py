@@ -51,10 +51,10 @@ def transforms(m: int, r: int) -> Transforms:
     points = m + r - 1
     if m < 1 or r < 1 or points - 1 > len(POINTS):
         raise ValueError(f"F(m, r) needs 1 ≤ m, 1 ≤ r and m + r ≤ {len(POINTS) + 2}, found m={m}, r={r}")
-    interpolation = _transpose(_inverse(_vandermonde(points, points)))
+    interpolation = transpose(_inverse(_vandermonde(points, points)))
     scale = [math.lcm(*(entry.denominator for entry in row)) for row in interpolation]
     return Transforms(
-        output=_transpose(_vandermonde(points, m)),
+        output=transpose(_vandermonde(points, m)),
         kernel=tuple(tuple(v / s for v in row) for row, s in zip(_vandermonde(points, r), scale, strict=True)),
         input=tuple(tuple(b * s for b in row) for row, s in zip(interpolation, scale, strict=True)),
     )
@@ -66,7 +66,8 @@ def _vandermonde(points: int, columns: int) -> Matrix:
     return (*finite, (*(Fraction(0),) * (columns - 1), Fraction(1)))
 
 
-def _transpose(matrix: Matrix) -> Matrix:
+def transpose(matrix: Matrix) -> Matrix:
+    """Mᵀ."""
     return tuple(zip(*matrix, strict=True))
 
 

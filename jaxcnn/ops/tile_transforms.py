@@ -13,7 +13,7 @@ from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array
 
-from jaxcnn.ops.cook_toom import Matrix, Transforms
+from jaxcnn.ops.cook_toom import Matrix, Transforms, transpose
 from jaxcnn.ops.geometry import ConvGeometry, WindowAxis
 
 
@@ -44,7 +44,7 @@ def cotangent_tiles(g: Array, geometry: ConvGeometry, per_axis: Sequence[Transfo
         (0, tiles_along(axis, t) * len(t.output) - axis.output_size, 0)
         for axis, t in zip(geometry.axes, per_axis, strict=True)
     ]
-    return _cut([_transpose(t.output) for t in per_axis], _pad(g, pads), geometry, per_axis, apart=False)
+    return _cut([transpose(t.output) for t in per_axis], _pad(g, pads), geometry, per_axis, apart=False)
 
 
 def _pad(array: Array, pads) -> Array:
@@ -81,7 +81,7 @@ def output_tiles(points: list[Array], per_axis: Sequence[Transforms], first: int
 
 def window(arrays: list[Array], per_axis: Sequence[Transforms]) -> Array:
     """Gᵀ [·] G: the taps of the window, along the first axis, from arrays of the last axis' points."""
-    *outer, last = (_transpose(t.kernel) for t in per_axis)
+    *outer, last = (transpose(t.kernel) for t in per_axis)
     taps = [jnp.stack(_combine(last, list(row))) for row in _along_axes(outer, arrays)]
     return jnp.stack(taps)
 
@@ -125,7 +125,3 @@ def _times(entry, array: Array) -> Array:
     if abs(entry) == 1:
         return array if entry == 1 else -array
     return array * float(entry)
-
-
-def _transpose(matrix: Matrix) -> Matrix:
-    return tuple(zip(*matrix, strict=True))
