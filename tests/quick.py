@@ -1,4 +1,4 @@
-"""Programs without LLVM's optimisations: compiled in half the time, and they compute the same."""
+"""Programs without LLVM's optimisations: compiled more quickly, for what is computed and not how fast."""
 
 from functools import partial
 

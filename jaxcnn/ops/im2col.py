@@ -116,7 +116,10 @@ def kernel_gradient(
         total = lax.dot_general(a, b, (((0,), (0,)), batch), precision=precision, preferred_element_type=dtype)
         return [lax.optimization_barrier(total)]  # a sum taken into it would make it no plain matrix product
 
-    (gradient,) = sum_blocks(product, _images_per_block(geometry, x.dtype.itemsize), x, g)
+    if _is_x(geometry):
+        (gradient,) = product(x, g)
+    else:
+        (gradient,) = sum_blocks(product, _images_per_block(geometry, x.dtype.itemsize), x, g)
     return _kernel((gradient.mT if turned else gradient).astype(x.dtype), geometry)
 
 
@@ -158,6 +161,11 @@ def _is_sum(geometry: ConvGeometry, itemsize: int) -> bool:
     if taps.products_per_output(geometry) > FEW_PRODUCTS:
         return False
     return _is_depthwise(geometry) or (geometry.groups == 1 and not _fits(geometry, itemsize, SMALL_BYTES))
+
+
+def _is_x(geometry: ConvGeometry) -> bool:
+    """Whether P is x itself: nothing is made that could be made too early, and what kept it would copy x."""
+    return all(axis.window == axis.stride == 1 and axis.pad_lo == axis.pad_hi == 0 for axis in geometry.axes)
 
 
 def _turns(geometry: ConvGeometry) -> bool:

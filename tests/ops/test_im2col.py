@@ -161,3 +161,10 @@ def test_tiny_is_what_fits_an_l1_cache():
     assert not im2col.is_tiny(geometry.with_batch(8), 4)
     b: Any = jax.export.symbolic_shape("b")[0]
     assert not im2col.is_tiny(geometry.with_batch(b), 4)
+
+
+def test_a_kernel_gradient_of_one_tap_copies_nothing():
+    geometry = ConvGeometry.resolve((2, 8, 8, 64), (1, 1, 64, 32))
+    x, _, g = random(geometry, "float32")
+    compiled = jax.jit(partial(im2col.kernel_gradient, geometry=geometry)).lower(x, g).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < x.nbytes
