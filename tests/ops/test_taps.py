@@ -21,6 +21,7 @@ DEPTHWISE = {
     "one tap with strides": ConvGeometry.resolve((2, 9, 8, 3), (1, 1, 1, 6), strides=(2, 3), feature_group_count=3),
     "one channel": CASES["lab"].geometry,
     "no images": ConvGeometry.resolve((0, 5, 5, 2), (3, 3, 1, 2), feature_group_count=2),
+    "rows left over": ConvGeometry.resolve((2, 13, 3, 2), (3, 2, 1, 4), feature_group_count=2),
     "one axis": ConvGeometry.resolve((3, 11, 4), (5, 1, 4), strides=2, feature_group_count=4),
     "three axes": ConvGeometry.resolve((2, 4, 5, 3, 2), (3, 2, 2, 1, 4), feature_group_count=2),
 }
@@ -84,6 +85,13 @@ def test_half_precision_is_summed_in_float32():
     ones = jnp.ones((4, 16, 16, 2), "bfloat16")
     gradient = taps.depthwise_kernel_gradient(ones, ones, geometry)  # in bfloat16 a sum of ones ends at 256
     np.testing.assert_array_equal(gradient.astype("float32"), np.full((1, 1, 1, 2), 1024))
+
+
+def test_the_depthwise_kernel_gradient_makes_no_shifted_images():
+    geometry = ConvGeometry.resolve((1, 64, 64, 16), (5, 5, 1, 16), feature_group_count=16)
+    x, _, g = random(geometry, "float32")
+    compiled = jax.jit(taps.depthwise_kernel_gradient, static_argnums=2).lower(x, g, geometry).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 6 * x.nbytes  # x padded; an eighth of 25 taps' products
 
 
 def test_only_matrix_free_loops_are_made():
