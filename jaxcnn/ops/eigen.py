@@ -13,20 +13,26 @@ axes are put in Eigen's order here: XLA does so itself, but not inside a loop, w
 times slower for that.
 """
 
-from dataclasses import replace
+import math
 from typing import NamedTuple
 
 from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxcnn.ops.geometry import ConvGeometry
+from jaxcnn.ops.blocks import images_per_block, sum_blocks
+from jaxcnn.ops.geometry import ConvGeometry, WindowAxis
+from jaxcnn.ops.precision import accumulator
 
 YNNPACK_CHANNELS = 16
 """Convolutions with so many channels or fewer are Eigen's as they are."""
 
-FEW_IMAGES, ENOUGH_STRIPS, MOST_STRIPS = 16, 32, 8
-"""Below so many images a kernel gradient cuts them into strips: so many together, but of each image so many only."""
+ENOUGH_IMAGES, MOST_STRIPS = 16, 8
+"""A kernel gradient cuts fewer images than that into strips, as many together; but no image into more than so many."""
+
+WHOLE_BYTES, BLOCK_BYTES = 24 * 2**20, 16 * 2**20
+"""Up to this size x and g are turned whole; larger ones block by block, in memory that is taken once: beyond 32 MiB the
+C library returns a program's temporary memory after each call, and the next one waits for the system to clear it."""
 
 
 class _Axis(NamedTuple):
@@ -101,31 +107,46 @@ def kernel_gradient(
     precision=None,
 ) -> Float[Array, "*window c_in c_out"]:
     """∂L/∂w: x convolved with g as its window, dilated by the strides; channels are images, and images channels."""
-    x, g, geometry = _cut_into_strips(x, g, geometry)
-    axes = [_Axis(a.size, a.output_size, a.window, a.dilation, a.stride, 1, a.pad_lo) for a in geometry.axes]
-    # Barriers: XLA takes a transposition into the convolution, whose axes are then no longer in Eigen's order.
-    images, window = lax.optimization_barrier((jnp.swapaxes(x, 0, -1), jnp.moveaxis(g, 0, -2)))
-    gradient = lax.optimization_barrier(_convolve(images, window, axes, precision))
-    return jnp.moveaxis(gradient, 0, -2)
+
+    def turned(x, g):
+        x, g, axes = _cut_into_strips(x, g, geometry)
+        axes = [_Axis(a.size, a.output_size, a.window, a.dilation, a.stride, 1, a.pad_lo) for a in axes]
+        # Barriers: XLA takes a transposition into the convolution, whose axes are then no longer in Eigen's order.
+        images, window = lax.optimization_barrier((jnp.swapaxes(x, 0, -1), jnp.moveaxis(g, 0, -2)))
+        gradient = lax.optimization_barrier(_convolve(images, window, axes, precision))
+        return [gradient.astype(accumulator(x.dtype))]
+
+    block = _images_per_block(geometry, x.dtype.itemsize)
+    (gradient,) = turned(x, g) if block == x.shape[0] else sum_blocks(turned, block, x, g)
+    return jnp.moveaxis(gradient, 0, -2).astype(x.dtype)
 
 
-def _cut_into_strips(x: Array, g: Array, geometry: ConvGeometry) -> tuple[Array, Array, ConvGeometry]:
+def _images_per_block(geometry: ConvGeometry, itemsize: int):
+    """All, or as many as have ``BLOCK_BYTES`` of x and g."""
+    n = geometry.input_shape[0]
+    image_bytes = itemsize * sum(math.prod(shape[1:]) for shape in (geometry.input_shape, geometry.output_shape))
+    if not isinstance(n, int) or n * image_bytes <= WHOLE_BYTES:
+        return n
+    return images_per_block(n, max(image_bytes, BLOCK_BYTES // ENOUGH_IMAGES), BLOCK_BYTES)
+
+
+def _cut_into_strips(x: Array, g: Array, geometry: ConvGeometry) -> tuple[Array, Array, tuple[WindowAxis, ...]]:
     """The same kernel gradient of more images: rows of outputs, each with the rows of x that its windows reach.
 
     Images are the channels of that convolution, which Eigen fills its vectors with.
     """
-    n, axis = geometry.input_shape[0], geometry.axes[0]
-    if not isinstance(n, int) or not 0 < n < FEW_IMAGES:
-        return x, g, geometry
-    rows = -(-axis.output_size // min(ENOUGH_STRIPS // n, MOST_STRIPS))
+    n, axis = x.shape[0], geometry.axes[0]
+    if not isinstance(n, int) or not 0 < n < ENOUGH_IMAGES:
+        return x, g, geometry.axes
+    rows = -(-axis.output_size // min(ENOUGH_IMAGES // n, MOST_STRIPS))
     count = -(-axis.output_size // rows)
     size, step = (rows - 1) * axis.stride + axis.extent, rows * axis.stride
     x = _pad_rows(x, axis.pad_lo, (count - 1) * step + size)
     g = _pad_rows(g, 0, count * rows)
     x = jnp.concatenate([lax.slice_in_dim(x, i * step, i * step + size, axis=1) for i in range(count)])
     g = jnp.concatenate([lax.slice_in_dim(g, i * rows, (i + 1) * rows, axis=1) for i in range(count)])
-    axes = (axis._replace(size=size, pad_lo=0, pad_hi=0), *geometry.axes[1:])
-    return x, g, replace(geometry, input_shape=x.shape, axes=axes)
+    strip = axis._replace(size=size, pad_lo=0, pad_hi=0)
+    return x, g, (strip, *geometry.axes[1:])
 
 
 def _pad_rows(array: Array, lo: int, size: int) -> Array:

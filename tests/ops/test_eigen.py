@@ -34,6 +34,27 @@ def test_it_is_the_convolution_and_its_gradients(geometry):
         jax.tree.map(assert_close, all_three(eigen, geometry)(*random(geometry)), xlas(geometry))
 
 
+@pytest.mark.parametrize("n", [4, 7, 8])
+def test_a_large_kernel_gradient_is_a_sum_over_blocks(n, monkeypatch):
+    geometry = ConvGeometry.resolve((n, 9, 11, 4), (3, 3, 4, 20), strides=2)
+    x, _, g = random(geometry)
+    image_bytes = x[0].nbytes + g[0].nbytes
+    monkeypatch.setattr(eigen, "WHOLE_BYTES", 4 * image_bytes)
+    monkeypatch.setattr(eigen, "BLOCK_BYTES", 3 * image_bytes)
+    monkeypatch.setattr(eigen, "ENOUGH_IMAGES", 3)
+    with jax.enable_x64(True):
+        gradient = jax.jit(eigen.kernel_gradient, static_argnums=2)
+        assert ("while" in gradient.lower(x, g, geometry).as_text()) == (n > 4)
+        assert_close(gradient(x, g, geometry), xlas(geometry)[2])
+
+
+def test_a_large_kernel_gradient_needs_the_memory_of_a_block():
+    geometry = ConvGeometry.resolve((64, 112, 112, 3), (7, 7, 3, 32))
+    x, g = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (geometry.input_shape, geometry.output_shape))
+    compiled = jax.jit(eigen.kernel_gradient, static_argnums=2).lower(x, g, geometry).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 2 * eigen.BLOCK_BYTES
+
+
 @settings(max_examples=25, suppress_health_check=[HealthCheck.filter_too_much])
 @given(conv_cases())
 def test_random_cases(case):
