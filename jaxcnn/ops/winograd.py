@@ -11,9 +11,8 @@ Each of the (m + r − 1)² points is a matrix product, over channels in the fir
 is the first transposed. ∂L/∂x is the convolution of g with the rotated kernel: the first line again. F(4, 3) needs 4
 times fewer multiplications than the sum in two dimensions, F(2, 3) 2.25 times fewer.
 
-XLA's CPU backend runs the product of a block on one core, and products side by side only where more than eight wait: 36
-do, six of six points each do not. Where there are channels enough, convolutions and input gradients have an array for
-each point: 1.1 to 1.7 times as fast, two to three times slower to compile. Kernel gradients gain less.
+XLA's CPU backend runs the product of a block on one core, and products side by side only where more than eight wait:
+each point is a product by itself.
 
 Rounding grows with the powers of the points: in float32, relative to float64, F(2, 3) is as exact as the sum (5e-7),
 F(4, 3) about 3e-6, F(4, 5) about 5e-6, F(6, 3) up to 2e-5 (``tests/ops/test_winograd.py`` holds them to that).
@@ -54,12 +53,6 @@ BLOCK_TILES = 256
 
 MOST_BLOCKS = 4
 """An image of up to so many blocks is treated as one; a larger is cut in strips of a block each."""
-
-APART_CHANNELS = 32
-"""From so many channels on, of inputs and of outputs, each point is a product by itself."""
-
-APART_POINTS = 36
-"""Up to so many points: each is a loop to compile."""
 
 TILES = {1: 1, 2: 4, 3: 4, 4: 4, 5: 4, 6: 3, 7: 2}
 """m for each r: few multiplications at a float32 error well below 1e-5."""
@@ -119,9 +112,9 @@ def kernel_gradient(
     dtype = accumulator(x.dtype)
 
     def block(x, g, geometry=geometry):
-        v = input_tiles(x.astype(dtype), geometry, per_axis)
+        v = input_tiles(x.astype(dtype), geometry, per_axis, in_one=True)
         z = cotangent_tiles(g.astype(dtype), geometry, per_axis)
-        products = [_products(_rows(a), _rows(b), (1, 1), 1, precision) for a, b in zip(v, z, strict=True)]
+        products = [_product(_rows(a), _rows(b), (0, 0), precision) for a, b in zip(v, z, strict=True)]
         return lax.optimization_barrier(products)
 
     rows = _rows_per_strip(geometry, per_axis)
@@ -170,15 +163,12 @@ def _filter(x: Array, kernel: Array, contracted: int, geometry: ConvGeometry, pr
     """Aᵀ [Σ U ⊙ V] A, summed over the kernel's channels: its inputs, ``contracted`` = 0, or its outputs, 1."""
     per_axis = _transforms(geometry, tile)
     dtype = accumulator(x.dtype)
-    apart = _is_apart(geometry, per_axis)
-    u = lax.optimization_barrier(kernel_points(not_before(x, kernel.astype(dtype)), per_axis, apart))
+    u = kernel_points(not_before(x, kernel.astype(dtype)), per_axis)
 
     def block(x, geometry=geometry):
-        v = input_tiles(x.astype(dtype), geometry, per_axis, apart)
-        first = 0 if apart else 1  # the images' axis, behind the points'
-        axes = (x.ndim - 1 + first, contracted + first)
-        products = [_products(a, b, axes, first, precision) for a, b in zip(v, u, strict=True)]
-        y = output_tiles(lax.optimization_barrier(products), per_axis, first)
+        v = input_tiles(x.astype(dtype), geometry, per_axis)
+        products = [_product(a, b, (x.ndim - 1, contracted), precision) for a, b in zip(v, u, strict=True)]
+        y = output_tiles(lax.optimization_barrier(products), per_axis)
         return lax.slice(y, (0,) * y.ndim, (x.shape[0], *geometry.output_shape[1:])).astype(x.dtype)
 
     rows = _rows_per_strip(geometry, per_axis)
@@ -187,22 +177,14 @@ def _filter(x: Array, kernel: Array, contracted: int, geometry: ConvGeometry, pr
     return map_blocks(block, _images_per_block(geometry, per_axis), x)
 
 
-def _is_apart(geometry: ConvGeometry, per_axis: Sequence[Transforms]) -> bool:
-    """Whether each point is an array of its own."""
-    few = math.prod(t.points for t in per_axis) <= APART_POINTS
-    return few and min(geometry.kernel_shape[-2:]) >= APART_CHANNELS
-
-
-def _products(a: Array, b: Array, contracted: tuple[int, int], batched: int, precision) -> Array:
-    """A matrix product, for each element of the first axis if it is ``batched``."""
+def _product(a: Array, b: Array, contracted: tuple[int, int], precision) -> Array:
     a_axis, b_axis = contracted
-    batch = tuple(range(batched))
-    return lax.dot_general(a, b, (((a_axis,), (b_axis,)), (batch, batch)), precision=precision)
+    return lax.dot_general(a, b, (((a_axis,), (b_axis,)), ((), ())), precision=precision)
 
 
 def _rows(a: Array) -> Array:
     """One row for each tile: XLA transposes what is contracted over several axes, and not what it is over one."""
-    return a.reshape(a.shape[0], -1, a.shape[-1])
+    return a.reshape(-1, a.shape[-1])
 
 
 def _transforms(geometry: ConvGeometry, tile: int | None) -> list[Transforms]:

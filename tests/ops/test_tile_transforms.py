@@ -13,7 +13,6 @@ from jaxcnn.ops.geometry import ConvGeometry
 # 7 rows of outputs in two tiles of 4, 5 columns in three of 2: zeros fill the last ones.
 GEOMETRY = ConvGeometry.resolve((2, 7, 5, 3), (3, 4, 3, 6), padding=((2, 0), (1, 2)))
 PER_AXIS = [transforms(4, 3), transforms(2, 4)]
-both_forms = pytest.mark.parametrize("apart", [False, True])
 
 
 @pytest.fixture(autouse=True)
@@ -30,24 +29,23 @@ def matrices(name):
     return [np.array(getattr(t, name), np.float64) for t in PER_AXIS]
 
 
-def listed(points, apart):
-    """As the transforms have them: an array for each point, or for each of the first axis' points."""
-    return list(points.reshape(-1, *points.shape[2:])) if apart else list(points)
+def listed(points):
+    """An array for each point of both axes."""
+    return list(points.reshape(-1, *points.shape[2:]))
 
 
-def assert_same(actual, points, apart):
-    assert len(actual) == len(listed(points, apart))
-    for a, expected in zip(actual, listed(points, apart), strict=True):
+def assert_same(actual, points):
+    for a, expected in zip(actual, listed(points), strict=True):
         assert_close(a, expected)
 
 
-@both_forms
-def test_inputs(apart):
+@pytest.mark.parametrize("in_one", [False, True])
+def test_inputs(in_one):
     x = random(*GEOMETRY.input_shape)
     padded = np.pad(x, ((0, 0), (2, 1), (1, 3), (0, 0)))
     tiles = sliding_window_view(padded, (6, 5), (1, 2))[:, ::4, ::2]
     expected = np.einsum("pi,qj,nyxcij->pqnyxc", *matrices("input"), tiles)
-    assert_same(tile_transforms.input_tiles(x, GEOMETRY, PER_AXIS, apart), expected, apart)
+    assert_same(tile_transforms.input_tiles(x, GEOMETRY, PER_AXIS, in_one=in_one), expected)
 
 
 def test_cotangents():
@@ -55,25 +53,24 @@ def test_cotangents():
     padded = np.pad(g, ((0, 0), (0, 1), (0, 1), (0, 0)))
     tiles = sliding_window_view(padded, (4, 2), (1, 2))[:, ::4, ::2]
     expected = np.einsum("ip,jq,nyxcij->pqnyxc", *matrices("output"), tiles)
-    assert_same(tile_transforms.cotangent_tiles(g, GEOMETRY, PER_AXIS), expected, apart=False)
+    assert_same(tile_transforms.cotangent_tiles(g, GEOMETRY, PER_AXIS), expected)
 
 
-@both_forms
-def test_kernels(apart):
+def test_kernels():
     kernel = random(*GEOMETRY.kernel_shape)
     expected = np.einsum("pi,qj,ijco->pqco", *matrices("kernel"), kernel)
-    assert_same(tile_transforms.kernel_points(kernel, PER_AXIS, apart), expected, apart)
+    assert_same(tile_transforms.kernel_points(kernel, PER_AXIS), expected)
 
 
-@both_forms
-def test_outputs(apart):
+def test_outputs():
     products = random(6, 5, 2, 2, 3, 6)
-    actual = tile_transforms.output_tiles(listed(products, apart), PER_AXIS, first=0 if apart else 1)
+    actual = tile_transforms.output_tiles(listed(products), PER_AXIS)
     expected = np.einsum("ip,jq,pqnyxc->nyixjc", *matrices("output"), products)
     assert_close(actual, expected.reshape(2, 8, 6, 6))
 
 
 def test_windows():
     products = random(6, 5, 3, 6)
-    actual = tile_transforms.window(listed(products, apart=False), PER_AXIS)
-    assert_close(actual, np.einsum("pi,qj,pqco->ijco", *matrices("kernel"), products))
+    actual = tile_transforms.window(listed(products), PER_AXIS)
+    expected = np.einsum("pi,qj,pqco->ijco", *matrices("kernel"), products)
+    assert_close(actual, expected.reshape(-1, 3, 6))

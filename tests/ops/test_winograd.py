@@ -107,20 +107,10 @@ def test_blocks_of_two_axes_are_xlas(monkeypatch):
     assert_same_as_xlas(GEOMETRIES["even window"], tile=2)
 
 
-@pytest.mark.parametrize("geometry", [GEOMETRIES["asymmetric padding"], WINDOWS["3x1"], ONE_AXIS], ids=str)
-def test_a_product_for_each_point_is_xlas(geometry, monkeypatch):
-    monkeypatch.setattr(winograd, "APART_CHANNELS", 1)
-    assert_same_as_xlas(geometry)
-
-
-@pytest.mark.parametrize(
-    ("channels", "window", "products"), [((32, 32), 3, 36), ((31, 32), 3, 6), ((32, 31), 3, 6), ((32, 32), 5, 8)]
-)
-def test_points_are_apart_where_there_are_channels_enough_and_few_points(channels, window, products):
-    geometry = ConvGeometry.resolve((32, 8, 8, channels[0]), (window, window, *channels))
-    *filters, kernel_gradient = lowered(geometry)
-    assert [text.count("stablehlo.dot_general") for text in filters] == [products, products]
-    assert kernel_gradient.count("stablehlo.dot_general") == window + 3
+@pytest.mark.parametrize(("window", "points"), [((3, 3), 36), ((1, 5), 8), ((2, 3), 30)])
+def test_each_point_is_a_product_by_itself(window, points):
+    geometry = ConvGeometry.resolve((2, 8, 8, 3), (*window, 3, 4))
+    assert [text.count("stablehlo.dot_general") for text in lowered(geometry)] == [points, points, points]
 
 
 def test_rounding_grows_with_the_tile_and_stays_small():
