@@ -4,7 +4,7 @@ Block i of ``count`` holds the images i, i + count, i + 2 count, …: where the 
 them has its share of every block.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 from jax import lax
@@ -56,8 +56,11 @@ def sum_blocks(f: Callable[..., list[Array]], block, *arrays: Array) -> list[Arr
         parts = f(*(lax.dynamic_index_in_dim(b, i, 1, keepdims=False) for b in blocks))
         return [total + part for total, part in zip(totals, parts, strict=True)]
 
-    rest = f(*(a[whole:] for a in arrays))
-    return lax.fori_loop(0, count, step, [not_before(last, total) for total in rest])
+    if whole == last.shape[0]:
+        totals = zeros_after(last, jax.eval_shape(f, *(b[:, 0] for b in blocks)))
+    else:
+        totals = [not_before(last, total) for total in f(*(a[whole:] for a in arrays))]
+    return lax.fori_loop(0, count, step, totals)
 
 
 def not_before(x: Array, array: Array) -> Array:
@@ -70,6 +73,12 @@ def not_before(x: Array, array: Array) -> Array:
         return array
     first = first_element(x)
     return jnp.where((first <= 0) | (first > 0) | jnp.isnan(first), array, first.astype(array.dtype))
+
+
+def zeros_after(x: Array, like: Sequence[jax.ShapeDtypeStruct]) -> list[Array]:
+    """Zeros of these shapes, which are not made before x is."""
+    zero = not_before(x, jnp.zeros((), x.dtype))
+    return [lax.full(a.shape, zero.astype(a.dtype)) for a in like]
 
 
 def first_element(x: Array) -> Array:

@@ -20,5 +20,6 @@ def in_one_loop(arrays: Sequence[Array]) -> list[Array]:
     if len(arrays) == 1:
         return list(arrays)
     zero = jnp.zeros((), arrays[0].dtype)
-    with_zero = [lax.pad(a[None], zero, [(0, 1, 0), *[(0, 0, 0)] * a.ndim]) for a in arrays]
-    return list(lax.reduce(with_zero, [zero] * len(arrays), functools.partial(jax.tree.map, jnp.add), (0,)))
+    pads = [(0, 1, 0), *[(0, 0, 0)] * arrays[0].ndim]
+    with_zero = [lax.pad(lax.expand_dims(a, (0,)), zero, pads) for a in arrays]
+    return list(lax.reduce(with_zero, [zero] * len(arrays), functools.partial(jax.tree.map, lax.add), (0,)))

@@ -10,7 +10,7 @@ from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array
 
-from jaxcnn.ops.blocks import first_element, not_before
+from jaxcnn.ops.blocks import first_element, zeros_after
 from jaxcnn.ops.geometry import WindowAxis
 
 
@@ -51,8 +51,8 @@ def sum_strips(
         parts = f(x_rows, _rows(_image(g, image), start, rows, 0, past_g))
         return [total + part for total, part in zip(totals, parts, strict=True)]
 
-    none = (jnp.zeros((0, size, *a.shape[2:]), a.dtype) for size, a in ((seen, x), (rows, g)))
-    return lax.fori_loop(0, n * count, step, [not_before(g, total) for total in f(*none)])
+    one = (jax.ShapeDtypeStruct((1, size, *a.shape[2:]), a.dtype) for size, a in ((seen, x), (rows, g)))
+    return lax.fori_loop(0, n * count, step, zeros_after(g, jax.eval_shape(f, *one)))
 
 
 def _image(x: Array, i) -> Array:

@@ -7,7 +7,9 @@ up to 1.2.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from itertools import pairwise
 
 from jax import lax
 from jax import numpy as jnp
@@ -27,19 +29,18 @@ def kernel_points(kernel: Array, per_axis: Sequence[Transforms]) -> list[Array]:
     """U = G w Gᵀ: for each point an array of C_in, C_out."""
     arrays = list(kernel.reshape(-1, *kernel.shape[-2:]))
     for t in per_axis:
-        arrays = lax.optimization_barrier([p for column in _along_first(t.kernel, arrays) for p in in_one_loop(column)])
+        columns = _along_first(arrays, t.kernel)
+        arrays = lax.optimization_barrier([p for column in columns for p in _combine(t.kernel, column, loops=1)])
     return arrays
 
 
-def input_tiles(
-    x: Array, geometry: ConvGeometry, per_axis: Sequence[Transforms], *, in_one: bool = False
-) -> list[Array]:
-    """V = Bᵀ d B: for each point an array of N, tiles, C_in; ``in_one`` loop, those of the same arrays."""
+def input_tiles(x: Array, geometry: ConvGeometry, per_axis: Sequence[Transforms], *, loops: int) -> list[Array]:
+    """V = Bᵀ d B: for each point an array of N, tiles, C_in; so many loops for those of the same arrays."""
     pads = []
     for axis, t in zip(geometry.axes, per_axis, strict=True):
         needed = tiles_along(axis, t) * len(t.output) + axis.window - 1
         pads.append((axis.pad_lo, needed - axis.size - axis.pad_lo, 0))
-    return _cut([t.input for t in per_axis], _pad(x, pads), geometry, per_axis, in_one)
+    return _cut([t.input for t in per_axis], _pad(x, pads), geometry, per_axis, loops)
 
 
 def cotangent_tiles(g: Array, geometry: ConvGeometry, per_axis: Sequence[Transforms]) -> list[Array]:
@@ -48,24 +49,22 @@ def cotangent_tiles(g: Array, geometry: ConvGeometry, per_axis: Sequence[Transfo
         (0, tiles_along(axis, t) * len(t.output) - axis.output_size, 0)
         for axis, t in zip(geometry.axes, per_axis, strict=True)
     ]
-    return _cut([transpose(t.output) for t in per_axis], _pad(g, pads), geometry, per_axis, in_one=True)
+    return _cut([transpose(t.output) for t in per_axis], _pad(g, pads), geometry, per_axis, loops=1)
 
 
 def _pad(array: Array, pads) -> Array:
     return lax.optimization_barrier(lax.pad(array, jnp.zeros((), array.dtype), [(0, 0, 0), *pads, (0, 0, 0)]))
 
 
-def _cut(matrices: Sequence[Matrix], padded: Array, geometry: ConvGeometry, per_axis, in_one: bool) -> list[Array]:
+def _cut(matrices: Sequence[Matrix], padded: Array, geometry: ConvGeometry, per_axis, loops: int) -> list[Array]:
     """Along each axis, the matrix times the elements of every tile; tiles start m elements apart."""
     arrays = [padded]
     for number, (matrix, axis, t) in enumerate(zip(matrices, geometry.axes, per_axis, strict=True), start=1):
         m, last = len(t.output), (tiles_along(axis, t) - 1) * len(t.output)
-        elements = [
+        columns = [
             [lax.slice_in_dim(array, j, j + last + 1, m, number) for j in range(len(matrix[0]))] for array in arrays
         ]
-        columns = [_combine(matrix, column) for column in elements]
-        arrays = [point for column in columns for point in (in_one_loop(column) if in_one else column)]
-        arrays = lax.optimization_barrier(arrays)
+        arrays = lax.optimization_barrier([p for column in columns for p in _combine(matrix, column, loops)])
     return arrays
 
 
@@ -73,19 +72,25 @@ def output_tiles(points: list[Array], per_axis: Sequence[Transforms]) -> Array:
     """Aᵀ [·] A for every tile, and the tiles put together."""
     arrays = points
     for number, t in enumerate(per_axis, start=1):
-        rest = len(arrays) // t.points
-        arrays = [_interleave(_combine(t.output, arrays[i::rest]), number) for i in range(rest)]
-        if rest > 1:
+        arrays = [_interleave(_rows(t.output, column), number) for column in _along_first(arrays, t.output)]
+        if len(arrays) > 1:
             arrays = lax.optimization_barrier(arrays)
     (y,) = arrays
     return y
 
 
-def window(points: list[Array], per_axis: Sequence[Transforms]) -> Array:
-    """Gᵀ [·] G: the taps of the window, along the first axis."""
-    arrays = points
-    for t in per_axis:
-        arrays = [tap for column in _along_first(transpose(t.kernel), arrays) for tap in column]
+def rows_of_taps(points: list[Array], per_axis: Sequence[Transforms]) -> list[Array]:
+    """Gᵀ [·] along the first axis: what :func:`window` begins with, and half as many arrays as there are points."""
+    matrix = transpose(per_axis[0].kernel)
+    return [tap for column in _along_first(points, matrix) for tap in _rows(matrix, column)]
+
+
+def window(rows: list[Array], per_axis: Sequence[Transforms]) -> Array:
+    """[·] G along the other axes: the taps of the window, along the first axis."""
+    arrays = rows
+    for t in per_axis[1:]:
+        matrix = transpose(t.kernel)
+        arrays = [tap for column in _along_first(arrays, matrix) for tap in _rows(matrix, column)]
     return jnp.stack(arrays)
 
 
@@ -95,24 +100,61 @@ def _interleave(arrays: list[Array], axis: int) -> Array:
     return jnp.stack(arrays, axis + 1).reshape(*before, count * len(arrays), *arrays[0].shape[axis + 1 :])
 
 
-def _along_first(matrix: Matrix, arrays: list[Array]) -> list[list[Array]]:
-    """The matrix along the first axis of arrays in row-major order: a list for each place along the other axes.
+def _along_first(arrays: list[Array], matrix: Matrix) -> list[list[Array]]:
+    """Arrays in row-major order as columns for the matrix along their first axis, one for each place along the others.
 
-    One after the other they have that axis last, and the second first: once for each axis, and all are in order again.
+    The results, one column after the other, have that axis last, and the second first: once for each axis, and all are
+    in order again.
     """
     rest = len(arrays) // len(matrix[0])
-    return [_combine(matrix, arrays[i::rest]) for i in range(rest)]
+    return [arrays[i::rest] for i in range(rest)]
 
 
-def _combine(matrix: Matrix, arrays: Sequence[Array]) -> list[Array]:
-    """The matrix times a column of arrays, without its zeros."""
-    return [
-        functools.reduce(jnp.add, [_times(entry, array) for entry, array in zip(row, arrays, strict=True) if entry])
-        for row in matrix
+def _combine(matrix: Matrix, column: Sequence[Array], loops: int) -> list[Array]:
+    """The matrix times a column of arrays, an even share of its rows in each of so many loops."""
+    share = -(-len(matrix) // loops)
+    return [p for i in range(0, len(matrix), share) for p in in_one_loop(_in_pairs(matrix[i : i + share], column))]
+
+
+def _in_pairs(matrix: Matrix, column: Sequence[Array]) -> list[Array]:
+    """The matrix times a column of arrays; rows of points p and −p, which differ in signs, are s + d and s − d."""
+    first = [i for i, (a, b) in enumerate(pairwise(matrix)) if _differ_in_signs(a, b)]
+    rows = list(matrix)
+    for i in first:
+        a, b = rows[i : i + 2]
+        rows[i : i + 2] = [
+            [(p + q) / 2 for p, q in zip(a, b, strict=True)],
+            [(p - q) / 2 for p, q in zip(a, b, strict=True)],
+        ]
+    results = _rows(rows, column)
+    for i in first:
+        s, d = results[i : i + 2]
+        results[i : i + 2] = [lax.add(s, d), lax.sub(s, d)]
+    return results
+
+
+def _differ_in_signs(a: Sequence[Fraction], b: Sequence[Fraction]) -> bool:
+    """Whether in some, but not in all."""
+    signs = {p / q if abs(p) == abs(q) else 0 for p, q in zip(a, b, strict=True) if p or q}
+    return signs == {1, -1}
+
+
+def _rows(matrix: Iterable[Sequence[Fraction]], column: Sequence[Array]) -> list[Array]:
+    """The matrix times a column of arrays, each row by itself and without its zeros."""
+    factors = {abs(entry) for row in matrix for entry in row} - {0, 1}
+    filled = {factor: lax.full_like(column[0], float(factor)) for factor in factors}
+    return [_sum(row, column, filled) for row in matrix]
+
+
+def _sum(row: Sequence[Fraction], column: Sequence[Array], filled: Mapping[Fraction, Array]) -> Array:
+    """What is subtracted comes last, for that takes no operation more."""
+    terms = [
+        (entry > 0, array if abs(entry) == 1 else lax.mul(array, filled[abs(entry)]))
+        for entry, array in zip(row, column, strict=True)
+        if entry
     ]
-
-
-def _times(entry, array: Array) -> Array:
-    if abs(entry) == 1:
-        return array if entry == 1 else -array
-    return array * float(entry)
+    added = [term for positive, term in terms if positive]
+    taken = [term for positive, term in terms if not positive]
+    if not added:
+        return lax.neg(functools.reduce(lax.add, taken))
+    return functools.reduce(lax.sub, taken, functools.reduce(lax.add, added))

@@ -38,6 +38,7 @@ from jaxcnn.ops.tile_transforms import (
     input_tiles,
     kernel_points,
     output_tiles,
+    rows_of_taps,
     tiles_along,
     window,
 )
@@ -112,17 +113,17 @@ def kernel_gradient(
     dtype = accumulator(x.dtype)
 
     def block(x, g, geometry=geometry):
-        v = input_tiles(x.astype(dtype), geometry, per_axis, in_one=True)
+        v = input_tiles(x.astype(dtype), geometry, per_axis, loops=1)
         z = cotangent_tiles(g.astype(dtype), geometry, per_axis)
         products = [_product(_rows(a), _rows(b), (0, 0), precision) for a, b in zip(v, z, strict=True)]
-        return lax.optimization_barrier(products)
+        return rows_of_taps(lax.optimization_barrier(products), per_axis)
 
     rows = _rows_per_strip(geometry, per_axis)
     if rows:
-        products = sum_strips(partial(block, geometry=_strip(geometry, rows)), rows, geometry.axes[0], x, g)
+        sums = sum_strips(partial(block, geometry=_strip(geometry, rows)), rows, geometry.axes[0], x, g)
     else:
-        products = sum_blocks(block, _images_per_block(geometry, per_axis), x, g)
-    taps = window(lax.optimization_barrier(products), per_axis)
+        sums = sum_blocks(block, _images_per_block(geometry, per_axis), x, g)
+    taps = window(lax.optimization_barrier(sums), per_axis)
     return taps.reshape(geometry.kernel_shape).astype(x.dtype)
 
 
@@ -166,7 +167,7 @@ def _filter(x: Array, kernel: Array, contracted: int, geometry: ConvGeometry, pr
     u = kernel_points(not_before(x, kernel.astype(dtype)), per_axis)
 
     def block(x, geometry=geometry):
-        v = input_tiles(x.astype(dtype), geometry, per_axis)
+        v = input_tiles(x.astype(dtype), geometry, per_axis, loops=2)
         products = [_product(a, b, (x.ndim - 1, contracted), precision) for a, b in zip(v, u, strict=True)]
         y = output_tiles(lax.optimization_barrier(products), per_axis)
         return lax.slice(y, (0,) * y.ndim, (x.shape[0], *geometry.output_shape[1:])).astype(x.dtype)
