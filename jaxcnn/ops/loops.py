@@ -16,10 +16,10 @@ from jaxtyping import Array
 
 
 def in_one_loop(arrays: Sequence[Array]) -> list[Array]:
-    """The arrays, all of one shape and dtype."""
+    """The arrays, all of one shape."""
     if len(arrays) == 1:
         return list(arrays)
-    zero = jnp.zeros((), arrays[0].dtype)
+    zeros = [jnp.zeros((), a.dtype) for a in arrays]
     pads = [(0, 1, 0), *[(0, 0, 0)] * arrays[0].ndim]
-    with_zero = [lax.pad(lax.expand_dims(a, (0,)), zero, pads) for a in arrays]
-    return list(lax.reduce(with_zero, [zero] * len(arrays), functools.partial(jax.tree.map, lax.add), (0,)))
+    with_zero = [lax.pad(lax.expand_dims(a, (0,)), zero, pads) for a, zero in zip(arrays, zeros, strict=True)]
+    return list(lax.reduce(with_zero, zeros, functools.partial(jax.tree.map, lax.add), (0,)))

@@ -12,16 +12,12 @@ from math import prod
 
 import jax
 import numpy as np
-from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxcnn.ops.geometry import Padding, PoolGeometry
+from jaxcnn.ops.loops import in_one_loop
 from jaxcnn.ops.windows import window_taps
-
-SMALL_SIZE = 2**14
-"""Elements up to which the gradient finds the largest in one reduction. XLA makes a fold again for each element of a
-tile that is selected: a small network's step takes 1.1 to 1.4 times as long with it (a Zen 4); a large one's, less."""
 
 
 def max_pool(
@@ -96,8 +92,7 @@ def _max_of_tiles(geometry: PoolGeometry, x):
 @_max_of_tiles.defjvp
 def _max_of_tiles_jvp(geometry: PoolGeometry, primals, tangents):
     (x,), (x_dot,) = primals, tangents
-    small = isinstance(x.size, int) and x.size <= SMALL_SIZE
-    y, winner = (_reduced if small else _folded)(geometry, x)
+    y, winner = _largest(geometry, x)
     return y, _selected(geometry, winner, x_dot)
 
 
@@ -107,34 +102,24 @@ def _selected(geometry: PoolGeometry, winner: Array, x: Array) -> Array:
     return jnp.sum(jnp.where(jnp.expand_dims(winner, t_axes) == t, tiles, 0), t_axes)
 
 
-def _folded(geometry: PoolGeometry, x: Array) -> tuple[Array, Array]:
-    """What the fold of ``_larger`` gives, and the number of the tap that it comes from."""
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _largest(geometry: PoolGeometry, x: Array) -> tuple[Array, Array]:
+    """What the fold of ``_larger`` gives, and the number of the tap that it comes from.
+
+    In one loop: XLA makes a fold again for each element of the tile that is selected.
+    """
     first, *others = window_taps(x, geometry.axes, 0)
     largest, winner = first, jnp.zeros(first.shape, jnp.int32)
     for number, tap in enumerate(others, start=1):
         wins = _wins(tap, largest)
         largest, winner = jnp.where(wins, tap, largest), jnp.where(wins, jnp.int32(number), winner)
+    largest, winner = in_one_loop([largest, winner])
     return largest, winner
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _reduced(geometry: PoolGeometry, x: Array) -> tuple[Array, Array]:
-    """The same as one reduction, in any order; where there is a NaN, some tap is told."""
-
-    def larger(a, b):
-        (largest, winner), (tap, number) = a, b
-        first = jnp.minimum(winner, number)
-        which = jnp.where(tap < largest, winner, jnp.where(largest < tap, number, first))
-        return jnp.maximum(largest, tap), which
-
-    tiles, t, t_axes = _tiled(geometry, x)
-    least = jnp.asarray(-jnp.inf, x.dtype), jnp.int32(t.size)
-    return lax.reduce((tiles, jnp.broadcast_to(t, tiles.shape)), least, larger, t_axes)
-
-
-@_reduced.defjvp
-def _reduced_jvp(geometry: PoolGeometry, primals, tangents):
-    y, winner = _reduced(geometry, *primals)
+@_largest.defjvp
+def _largest_jvp(geometry: PoolGeometry, primals, tangents):
+    y, winner = _largest(geometry, *primals)
     return (y, winner), (_selected(geometry, winner, *tangents), np.zeros(winner.shape, jax.dtypes.float0))
 
 

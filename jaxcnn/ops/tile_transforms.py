@@ -6,11 +6,12 @@ be made in one loop (:mod:`jaxcnn.ops.loops`): kernel gradients take a half to n
 up to 1.2.
 """
 
-import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from functools import partial, reduce
 from itertools import pairwise
 
+import jax
 from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array
@@ -30,17 +31,17 @@ def kernel_points(kernel: Array, per_axis: Sequence[Transforms]) -> list[Array]:
     arrays = list(kernel.reshape(-1, *kernel.shape[-2:]))
     for t in per_axis:
         columns = _along_first(arrays, t.kernel)
-        arrays = lax.optimization_barrier([p for column in columns for p in _combine(t.kernel, column, loops=1)])
+        arrays = lax.optimization_barrier([p for column in columns for p in _in_one_loop(t.kernel, column)])
     return arrays
 
 
-def input_tiles(x: Array, geometry: ConvGeometry, per_axis: Sequence[Transforms], *, loops: int) -> list[Array]:
-    """V = Bᵀ d B: for each point an array of N, tiles, C_in; so many loops for those of the same arrays."""
+def input_tiles(x: Array, geometry: ConvGeometry, per_axis: Sequence[Transforms]) -> list[Array]:
+    """V = Bᵀ d B: for each point an array of N, tiles, C_in."""
     pads = []
     for axis, t in zip(geometry.axes, per_axis, strict=True):
         needed = tiles_along(axis, t) * len(t.output) + axis.window - 1
         pads.append((axis.pad_lo, needed - axis.size - axis.pad_lo, 0))
-    return _cut([t.input for t in per_axis], _pad(x, pads), geometry, per_axis, loops)
+    return _cut([t.input for t in per_axis], _pad(x, pads), geometry, per_axis)
 
 
 def cotangent_tiles(g: Array, geometry: ConvGeometry, per_axis: Sequence[Transforms]) -> list[Array]:
@@ -49,14 +50,14 @@ def cotangent_tiles(g: Array, geometry: ConvGeometry, per_axis: Sequence[Transfo
         (0, tiles_along(axis, t) * len(t.output) - axis.output_size, 0)
         for axis, t in zip(geometry.axes, per_axis, strict=True)
     ]
-    return _cut([transpose(t.output) for t in per_axis], _pad(g, pads), geometry, per_axis, loops=1)
+    return _cut([transpose(t.output) for t in per_axis], _pad(g, pads), geometry, per_axis)
 
 
 def _pad(array: Array, pads) -> Array:
     return lax.optimization_barrier(lax.pad(array, jnp.zeros((), array.dtype), [(0, 0, 0), *pads, (0, 0, 0)]))
 
 
-def _cut(matrices: Sequence[Matrix], padded: Array, geometry: ConvGeometry, per_axis, loops: int) -> list[Array]:
+def _cut(matrices: Sequence[Matrix], padded: Array, geometry: ConvGeometry, per_axis) -> list[Array]:
     """Along each axis, the matrix times the elements of every tile; tiles start m elements apart."""
     arrays = [padded]
     for number, (matrix, axis, t) in enumerate(zip(matrices, geometry.axes, per_axis, strict=True), start=1):
@@ -64,7 +65,7 @@ def _cut(matrices: Sequence[Matrix], padded: Array, geometry: ConvGeometry, per_
         columns = [
             [lax.slice_in_dim(array, j, j + last + 1, m, number) for j in range(len(matrix[0]))] for array in arrays
         ]
-        arrays = lax.optimization_barrier([p for column in columns for p in _combine(matrix, column, loops)])
+        arrays = lax.optimization_barrier([p for column in columns for p in _in_one_loop(matrix, column)])
     return arrays
 
 
@@ -72,7 +73,7 @@ def output_tiles(points: list[Array], per_axis: Sequence[Transforms]) -> Array:
     """Aᵀ [·] A for every tile, and the tiles put together."""
     arrays = points
     for number, t in enumerate(per_axis, start=1):
-        arrays = [_interleave(_rows(t.output, column), number) for column in _along_first(arrays, t.output)]
+        arrays = [_interleaved(t.output, column, number) for column in _along_first(arrays, t.output)]
         if len(arrays) > 1:
             arrays = lax.optimization_barrier(arrays)
     (y,) = arrays
@@ -94,10 +95,12 @@ def window(rows: list[Array], per_axis: Sequence[Transforms]) -> Array:
     return jnp.stack(arrays)
 
 
-def _interleave(arrays: list[Array], axis: int) -> Array:
-    """The j-th array's elements become every len(arrays)-th of the axis, beginning with j."""
-    *before, count = arrays[0].shape[: axis + 1]
-    return jnp.stack(arrays, axis + 1).reshape(*before, count * len(arrays), *arrays[0].shape[axis + 1 :])
+@partial(jax.jit, static_argnums=(0, 2))
+def _interleaved(matrix: Matrix, column: Sequence[Array], axis: int) -> Array:
+    """The matrix times a column of arrays: result j is every len(matrix)-th element along the axis, from j on."""
+    results = _rows(matrix, column)
+    *before, count = results[0].shape[: axis + 1]
+    return jnp.stack(results, axis + 1).reshape(*before, count * len(results), *results[0].shape[axis + 1 :])
 
 
 def _along_first(arrays: list[Array], matrix: Matrix) -> list[list[Array]]:
@@ -110,27 +113,19 @@ def _along_first(arrays: list[Array], matrix: Matrix) -> list[list[Array]]:
     return [arrays[i::rest] for i in range(rest)]
 
 
-def _combine(matrix: Matrix, column: Sequence[Array], loops: int) -> list[Array]:
-    """The matrix times a column of arrays, an even share of its rows in each of so many loops."""
-    share = -(-len(matrix) // loops)
-    return [p for i in range(0, len(matrix), share) for p in in_one_loop(_in_pairs(matrix[i : i + share], column))]
-
-
-def _in_pairs(matrix: Matrix, column: Sequence[Array]) -> list[Array]:
-    """The matrix times a column of arrays; rows of points p and −p, which differ in signs, are s + d and s − d."""
+@partial(jax.jit, static_argnums=0)
+def _in_one_loop(matrix: Matrix, column: Sequence[Array]) -> list[Array]:
+    """The matrix times a column of arrays. Rows of points p and −p, which differ in signs, are s + d and s − d."""
     first = [i for i, (a, b) in enumerate(pairwise(matrix)) if _differ_in_signs(a, b)]
     rows = list(matrix)
     for i in first:
         a, b = rows[i : i + 2]
-        rows[i : i + 2] = [
-            [(p + q) / 2 for p, q in zip(a, b, strict=True)],
-            [(p - q) / 2 for p, q in zip(a, b, strict=True)],
-        ]
-    results = _rows(rows, column)
+        rows[i : i + 2] = [tuple((p + sign * q) / 2 for p, q in zip(a, b, strict=True)) for sign in (1, -1)]
+    results = _rows(tuple(rows), column)
     for i in first:
         s, d = results[i : i + 2]
         results[i : i + 2] = [lax.add(s, d), lax.sub(s, d)]
-    return results
+    return in_one_loop(results)
 
 
 def _differ_in_signs(a: Sequence[Fraction], b: Sequence[Fraction]) -> bool:
@@ -139,7 +134,8 @@ def _differ_in_signs(a: Sequence[Fraction], b: Sequence[Fraction]) -> bool:
     return signs == {1, -1}
 
 
-def _rows(matrix: Iterable[Sequence[Fraction]], column: Sequence[Array]) -> list[Array]:
+@partial(jax.jit, static_argnums=0)
+def _rows(matrix: Matrix, column: Sequence[Array]) -> list[Array]:
     """The matrix times a column of arrays, each row by itself and without its zeros."""
     factors = {abs(entry) for row in matrix for entry in row} - {0, 1}
     filled = {factor: lax.full_like(column[0], float(factor)) for factor in factors}
@@ -156,5 +152,5 @@ def _sum(row: Sequence[Fraction], column: Sequence[Array], filled: Mapping[Fract
     added = [term for positive, term in terms if positive]
     taken = [term for positive, term in terms if not positive]
     if not added:
-        return lax.neg(functools.reduce(lax.add, taken))
-    return functools.reduce(lax.sub, taken, functools.reduce(lax.add, added))
+        return lax.neg(reduce(lax.add, taken))
+    return reduce(lax.sub, taken, reduce(lax.add, added))

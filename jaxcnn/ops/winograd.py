@@ -113,7 +113,7 @@ def kernel_gradient(
     dtype = accumulator(x.dtype)
 
     def block(x, g, geometry=geometry):
-        v = input_tiles(x.astype(dtype), geometry, per_axis, loops=1)
+        v = input_tiles(x.astype(dtype), geometry, per_axis)
         z = cotangent_tiles(g.astype(dtype), geometry, per_axis)
         products = [_product(_rows(a), _rows(b), (0, 0), precision) for a, b in zip(v, z, strict=True)]
         return rows_of_taps(lax.optimization_barrier(products), per_axis)
@@ -167,7 +167,7 @@ def _filter(x: Array, kernel: Array, contracted: int, geometry: ConvGeometry, pr
     u = kernel_points(not_before(x, kernel.astype(dtype)), per_axis)
 
     def block(x, geometry=geometry):
-        v = input_tiles(x.astype(dtype), geometry, per_axis, loops=2)
+        v = input_tiles(x.astype(dtype), geometry, per_axis)
         products = [_product(a, b, (x.ndim - 1, contracted), precision) for a, b in zip(v, u, strict=True)]
         y = output_tiles(lax.optimization_barrier(products), per_axis)
         return lax.slice(y, (0,) * y.ndim, (x.shape[0], *geometry.output_shape[1:])).astype(x.dtype)

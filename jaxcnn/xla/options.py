@@ -15,9 +15,6 @@ MEASURED: dict[str, dict[str, str | bool]] = {
     "cpu": {
         # LLVM uses half the width of AVX-512 unless told: a step takes 1 to 6 % less. No other CPU has wider vectors.
         "xla_cpu_prefer_vector_width": "512",
-        # The older emitter of loops: half the time to compile the step of a small network, half as much again for a
-        # deep one, and steps as quick. It stacks the patches of im2col slowly.
-        "xla_cpu_use_fusion_emitters": False,
     },
 }
 """By platform; none is set for a platform that nothing was measured on."""

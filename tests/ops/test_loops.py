@@ -24,6 +24,13 @@ def test_they_are_the_arrays(count, dtype):
             np.testing.assert_array_equal(actual, array)
 
 
+def test_they_may_be_of_several_types():
+    expected = [jnp.asarray(X), jnp.asarray(X > 0, jnp.int32)]
+    for actual, array in zip(in_one_loop(expected), expected, strict=True):
+        assert actual.dtype == array.dtype
+        np.testing.assert_array_equal(actual, array)
+
+
 def test_what_is_not_a_number_stays_where_it_is():
     odd = jnp.array([np.nan, np.inf, -np.inf, 1.0])
     for actual, array in zip(in_one_loop([odd, -odd]), [odd, -odd], strict=True):

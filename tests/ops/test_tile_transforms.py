@@ -39,13 +39,12 @@ def assert_same(actual, points):
         assert_close(a, expected)
 
 
-@pytest.mark.parametrize("in_one", [False, True])
-def test_inputs(in_one):
+def test_inputs():
     x = random(*GEOMETRY.input_shape)
     padded = np.pad(x, ((0, 0), (2, 1), (1, 3), (0, 0)))
     tiles = sliding_window_view(padded, (6, 5), (1, 2))[:, ::4, ::2]
     expected = np.einsum("pi,qj,nyxcij->pqnyxc", *matrices("input"), tiles)
-    assert_same(tile_transforms.input_tiles(x, GEOMETRY, PER_AXIS, in_one=in_one), expected)
+    assert_same(tile_transforms.input_tiles(x, GEOMETRY, PER_AXIS), expected)
 
 
 def test_cotangents():
@@ -71,6 +70,8 @@ def test_outputs():
 
 def test_windows():
     products = random(6, 5, 3, 6)
-    actual = tile_transforms.window(listed(products), PER_AXIS)
+    rows = tile_transforms.rows_of_taps(listed(products), PER_AXIS)
+    assert len(rows) == 5 * 3
+    actual = tile_transforms.window(rows, PER_AXIS)
     expected = np.einsum("pi,qj,pqco->ijco", *matrices("kernel"), products)
     assert_close(actual, expected.reshape(-1, 3, 6))
