@@ -1,6 +1,6 @@
 """How fast are the convolutions of real networks, forward and in both gradients, beside XLA's and PyTorch's?
 
-    python benchmarks/convolutions.py [--json FILE] [--figure FILE] [--only TEXT] [--algorithms im2col …]
+    python benchmarks/convolutions.py [--json FILE] [--figure FILE] [--visits N] [--only TEXT] [--algorithms im2col …]
                                                     (needs the extra: pip install '.[bench]')
 
 Layers of MNIST and CIFAR networks, VGG, ResNet-50 and DeepBench (Baidu's conv_problems.h), and depthwise ones, in
@@ -142,6 +142,16 @@ class Row(NamedTuple):
     timings: dict[str, Timing]
     errors: dict[str, float]
 
+    def after(self, earlier: "Row | None") -> "Row":
+        """With the samples of the same row's earlier visit; what took long to compile is what was compiled first."""
+        if earlier is None:
+            return self
+        timings = {
+            name: Timing(timing.compile, timing.times + self.timings[name].times)
+            for name, timing in earlier.timings.items()
+        }
+        return self._replace(timings=timings)
+
     def gflops(self, name: str) -> float:
         """10^9 operations a second."""
         return self.layer.flops / self.timings[name].median / 1e9
@@ -165,6 +175,7 @@ class Machine(NamedTuple):
 
 def main(
     rounds: int = 10,
+    visits: int = 1,
     only: str = "",
     algorithms: tuple[str, ...] = (),
     tf32: bool = False,
@@ -174,7 +185,9 @@ def main(
     """Check, measure, and print who is how fast.
 
     Args:
-      rounds: Samples of each.
+      rounds: Samples of each, a visit.
+      visits: How often each row is measured, after all the others in between: now and then the memory that a program
+        got keeps it slow for as long as its row is measured.
       only: Rows with this in their name, such as VGG or "kernel gradient".
       algorithms: Further algorithms of jaxcnn.conv2d to measure, where they can do the layer.
       tf32: On a GPU, round factors to TF32; without it all compute in float32.
@@ -188,14 +201,14 @@ def main(
     torch.backends.cudnn.allow_tf32 = tf32
     with jax.default_matmul_precision("default" if tf32 or jax.default_backend() == "cpu" else "highest"):
         machine = measure_machine()
-        rows = []
-        for row in measured(wanted, algorithms, rounds, PRECISE_TF32 if tf32 else 0.0):
-            rows.append(row)
+        rows = {}
+        for row in measured(visits * wanted, algorithms, rounds, PRECISE_TF32 if tf32 else 0.0):
+            rows[title(row)] = row.after(rows.get(title(row)))
             if json_file:
-                write(json_file, result(machine, rows, rounds=rounds, tf32=tf32))
-    show(machine, sorted(rows, key=lambda row: min(row.speeds)))
+                write(json_file, result(machine, list(rows.values()), rounds=rounds, visits=visits, tf32=tf32))
+    show(machine, sorted(rows.values(), key=lambda row: min(row.speeds)))
     if figure:
-        draw(figure, *machine, points(rows))
+        draw(figure, *machine, points(list(rows.values())))
 
 
 def measured(wanted: list[tuple[Layer, str]], algorithms: Sequence[str], rounds: int, least: float) -> Iterator[Row]:
