@@ -1,9 +1,9 @@
 """Winograd's transforms of arrays: the matrices of :mod:`jaxcnn.ops.cook_toom` along every spatial axis.
 
 They are applied one axis at a time, with a barrier after each, so that XLA makes loops over contiguous channels. A
-transform is a list of arrays, one for each point, in row-major order. All points that are made of the same arrays can
-be made in one loop (:mod:`jaxcnn.ops.loops`): kernel gradients take a half to nine tenths of the time so, convolutions
-up to 1.2.
+transform is a list of arrays, one for each point, in row-major order. Along an axis the matrix is multiplied with
+columns of them, all alike: what is done to one is jitted, to be traced once for all. Points of one column are made in
+one loop (:mod:`jaxcnn.ops.loops`), which reads what they are made of once.
 """
 
 from collections.abc import Mapping, Sequence
