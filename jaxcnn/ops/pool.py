@@ -104,15 +104,16 @@ def _selected(geometry: PoolGeometry, winner: Array, x: Array) -> Array:
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _largest(geometry: PoolGeometry, x: Array) -> tuple[Array, Array]:
-    """What the fold of ``_larger`` gives, and the number of the tap that it comes from.
+    """The largest of each window and the number of the first tap that it comes from; of some tap, where there is a NaN.
 
-    In one loop: XLA makes a fold again for each element of the tile that is selected.
+    In one loop: XLA makes a fold again for each element of the tile that is selected. With few operations: XLA starts a
+    second thread for a loop with more of them than bytes, however small.
     """
     first, *others = window_taps(x, geometry.axes, 0)
     largest, winner = first, jnp.zeros(first.shape, jnp.int32)
     for number, tap in enumerate(others, start=1):
-        wins = _wins(tap, largest)
-        largest, winner = jnp.where(wins, tap, largest), jnp.where(wins, jnp.int32(number), winner)
+        winner = jnp.where(tap > largest, jnp.int32(number), winner)
+        largest = jnp.maximum(largest, tap)
     largest, winner = in_one_loop([largest, winner])
     return largest, winner
 
