@@ -143,14 +143,14 @@ class Row(NamedTuple):
     errors: dict[str, float]
 
     def after(self, earlier: "Row | None") -> "Row":
-        """With the samples of the same row's earlier visit; what took long to compile is what was compiled first."""
+        """With the samples of an earlier visit, its time to compile, and the larger of both errors."""
         if earlier is None:
             return self
         timings = {
             name: Timing(timing.compile, timing.times + self.timings[name].times)
             for name, timing in earlier.timings.items()
         }
-        return self._replace(timings=timings)
+        return self._replace(timings=timings, errors={n: max(e, earlier.errors[n]) for n, e in self.errors.items()})
 
     def gflops(self, name: str) -> float:
         """10^9 operations a second."""
@@ -196,8 +196,11 @@ def main(
     """
     unknown = set(algorithms) - set(ALGORITHMS)
     wanted = [(layer, which) for layer in LAYERS for which in PASSES if only.lower() in f"{layer}, {which}".lower()]
-    if unknown or not wanted:
-        sys.exit(f"expected algorithms of {ALGORITHMS} and some rows, found {algorithms} and {len(wanted)} rows")
+    if unknown or not visits * wanted:
+        sys.exit(
+            f"expected algorithms of {ALGORITHMS}, some rows and visits, "
+            f"found {algorithms}, {len(wanted)} rows and {visits} visits"
+        )
     torch.backends.cudnn.allow_tf32 = tf32
     with jax.default_matmul_precision("default" if tf32 or jax.default_backend() == "cpu" else "highest"):
         machine = measure_machine()

@@ -22,7 +22,8 @@ from typing import NamedTuple
 Matrix = tuple[tuple[Fraction, ...], ...]
 
 POINTS = tuple(Fraction(p) for p in ("0", "1", "-1", "2", "-2", "1/2", "-1/2", "3", "-3", "1/3", "-1/3"))
-"""Small numbers first: the error grows with their powers. The last point is always ∞, the leading coefficient."""
+"""Small numbers first: the error grows with their powers. A number and its negative side by side: their rows share
+operations. The last point is always ∞, the leading coefficient."""
 
 
 class Transforms(NamedTuple):

@@ -16,7 +16,7 @@ from jaxtyping import Array
 
 
 def in_one_loop(arrays: Sequence[Array]) -> list[Array]:
-    """The arrays, all of one shape."""
+    """The arrays, all of one shape; but that -0 is 0."""
     if len(arrays) == 1:
         return list(arrays)
     zeros = [jnp.zeros((), a.dtype) for a in arrays]

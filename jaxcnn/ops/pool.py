@@ -11,7 +11,7 @@ from functools import partial, reduce
 from math import prod
 
 import jax
-import numpy as np
+from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
@@ -27,6 +27,8 @@ def max_pool(
     padding: Padding = "VALID",
 ) -> Float[Array, "n *output c"]:
     """The largest element of each window; its gradient goes to the first of several equal ones, as JAX's does.
+
+    In a window with a NaN, which is what it gives, the gradient goes to some element.
 
         y[n, o, c] = max_t x[n, s·o + t − p, c]
 
@@ -92,8 +94,20 @@ def _max_of_tiles(geometry: PoolGeometry, x):
 @_max_of_tiles.defjvp
 def _max_of_tiles_jvp(geometry: PoolGeometry, primals, tangents):
     (x,), (x_dot,) = primals, tangents
-    y, winner = _largest(geometry, x)
-    return y, _selected(geometry, winner, x_dot)
+    y, winner = _largest(geometry, lax.stop_gradient(x))
+    return _value(geometry, y, winner, x), _selected(geometry, winner, x_dot)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _value(geometry: PoolGeometry, y: Array, winner: Array, x: Array) -> Array:
+    """y, as what was selected of x: the reduction that it comes from has no derivative."""
+    return y
+
+
+@_value.defjvp
+def _value_jvp(geometry: PoolGeometry, primals, tangents):
+    (y, winner, x), (_, _, x_dot) = primals, tangents
+    return _value(geometry, y, winner, x), _selected(geometry, winner, x_dot)
 
 
 def _selected(geometry: PoolGeometry, winner: Array, x: Array) -> Array:
@@ -102,7 +116,6 @@ def _selected(geometry: PoolGeometry, winner: Array, x: Array) -> Array:
     return jnp.sum(jnp.where(jnp.expand_dims(winner, t_axes) == t, tiles, 0), t_axes)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _largest(geometry: PoolGeometry, x: Array) -> tuple[Array, Array]:
     """The largest of each window and the number of the first tap that it comes from; of some tap, where there is a NaN.
 
@@ -118,12 +131,6 @@ def _largest(geometry: PoolGeometry, x: Array) -> tuple[Array, Array]:
     return largest, winner
 
 
-@_largest.defjvp
-def _largest_jvp(geometry: PoolGeometry, primals, tangents):
-    y, winner = _largest(geometry, *primals)
-    return (y, winner), (_selected(geometry, winner, *tangents), np.zeros(winner.shape, jax.dtypes.float0))
-
-
 def _tiled(geometry: PoolGeometry, x: Array) -> tuple[Array, Array, tuple[int, ...]]:
     """x with axes of their own for the taps of each tile, the number of each tap along these, and which they are."""
     windows = [axis.window for axis in geometry.axes]
@@ -135,12 +142,8 @@ def _tiled(geometry: PoolGeometry, x: Array) -> tuple[Array, Array, tuple[int, .
 
 
 def _larger(largest, tap):
-    return jnp.where(_wins(tap, largest), tap, largest)
-
-
-def _wins(tap, largest):
     """The later tap only where it is strictly larger, so that the first of equals stays; a NaN stays too."""
-    return (tap > largest) | jnp.isnan(tap)
+    return jnp.where((tap > largest) | jnp.isnan(tap), tap, largest)
 
 
 def _lowest(dtype) -> float:

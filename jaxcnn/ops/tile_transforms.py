@@ -31,7 +31,7 @@ def kernel_points(kernel: Array, per_axis: Sequence[Transforms]) -> list[Array]:
     arrays = list(kernel.reshape(-1, *kernel.shape[-2:]))
     for t in per_axis:
         columns = _along_first(arrays, t.kernel)
-        arrays = lax.optimization_barrier([p for column in columns for p in _in_one_loop(t.kernel, column)])
+        arrays = lax.optimization_barrier([p for column in columns for p in _points(t.kernel, column)])
     return arrays
 
 
@@ -65,7 +65,7 @@ def _cut(matrices: Sequence[Matrix], padded: Array, geometry: ConvGeometry, per_
         columns = [
             [lax.slice_in_dim(array, j, j + last + 1, m, number) for j in range(len(matrix[0]))] for array in arrays
         ]
-        arrays = lax.optimization_barrier([p for column in columns for p in _in_one_loop(matrix, column)])
+        arrays = lax.optimization_barrier([p for column in columns for p in _points(matrix, column)])
     return arrays
 
 
@@ -81,9 +81,9 @@ def output_tiles(points: list[Array], per_axis: Sequence[Transforms]) -> Array:
 
 
 def rows_of_taps(points: list[Array], per_axis: Sequence[Transforms]) -> list[Array]:
-    """Gᵀ [·] along the first axis: what :func:`window` begins with, and half as many arrays as there are points."""
+    """Gᵀ [·] along the first axis, what :func:`window` begins with: r arrays where there were m + r − 1."""
     matrix = transpose(per_axis[0].kernel)
-    return [tap for column in _along_first(points, matrix) for tap in _rows(matrix, column)]
+    return [tap for column in _along_first(points, matrix) for tap in _times(matrix, column)]
 
 
 def window(rows: list[Array], per_axis: Sequence[Transforms]) -> Array:
@@ -91,14 +91,14 @@ def window(rows: list[Array], per_axis: Sequence[Transforms]) -> Array:
     arrays = rows
     for t in per_axis[1:]:
         matrix = transpose(t.kernel)
-        arrays = [tap for column in _along_first(arrays, matrix) for tap in _rows(matrix, column)]
+        arrays = [tap for column in _along_first(arrays, matrix) for tap in _times(matrix, column)]
     return jnp.stack(arrays)
 
 
 @partial(jax.jit, static_argnums=(0, 2))
 def _interleaved(matrix: Matrix, column: Sequence[Array], axis: int) -> Array:
     """The matrix times a column of arrays: result j is every len(matrix)-th element along the axis, from j on."""
-    results = _rows(matrix, column)
+    results = _times(matrix, column)
     *before, count = results[0].shape[: axis + 1]
     return jnp.stack(results, axis + 1).reshape(*before, count * len(results), *results[0].shape[axis + 1 :])
 
@@ -114,14 +114,14 @@ def _along_first(arrays: list[Array], matrix: Matrix) -> list[list[Array]]:
 
 
 @partial(jax.jit, static_argnums=0)
-def _in_one_loop(matrix: Matrix, column: Sequence[Array]) -> list[Array]:
+def _points(matrix: Matrix, column: Sequence[Array]) -> list[Array]:
     """The matrix times a column of arrays. Rows of points p and −p, which differ in signs, are s + d and s − d."""
     first = [i for i, (a, b) in enumerate(pairwise(matrix)) if _differ_in_signs(a, b)]
     rows = list(matrix)
     for i in first:
         a, b = rows[i : i + 2]
         rows[i : i + 2] = [tuple((p + sign * q) / 2 for p, q in zip(a, b, strict=True)) for sign in (1, -1)]
-    results = _rows(tuple(rows), column)
+    results = _times(tuple(rows), column)
     for i in first:
         s, d = results[i : i + 2]
         results[i : i + 2] = [lax.add(s, d), lax.sub(s, d)]
@@ -129,13 +129,13 @@ def _in_one_loop(matrix: Matrix, column: Sequence[Array]) -> list[Array]:
 
 
 def _differ_in_signs(a: Sequence[Fraction], b: Sequence[Fraction]) -> bool:
-    """Whether in some, but not in all."""
+    """Whether a and b are the same but for signs, of which some differ and some do not."""
     signs = {p / q if abs(p) == abs(q) else 0 for p, q in zip(a, b, strict=True) if p or q}
     return signs == {1, -1}
 
 
 @partial(jax.jit, static_argnums=0)
-def _rows(matrix: Matrix, column: Sequence[Array]) -> list[Array]:
+def _times(matrix: Matrix, column: Sequence[Array]) -> list[Array]:
     """The matrix times a column of arrays, each row by itself and without its zeros."""
     factors = {abs(entry) for row in matrix for entry in row} - {0, 1}
     filled = {factor: lax.full_like(column[0], float(factor)) for factor in factors}

@@ -106,7 +106,7 @@ def _side_by_side(arrays: list[Array]) -> Array:
     """The arrays along their last axis, as the sum of padded ones.
 
     XLA's CPU backend makes a vectorised loop of that; of a concatenation, one that asks for each element which array it
-    is in: at half the speed, and with :func:`jaxcnn.xla.compiler_options` at a quarter.
+    is in: at half the speed.
     """
     c, count, none = arrays[0].shape[-1], len(arrays), [(0, 0, 0)] * (arrays[0].ndim - 1)
     zero = jnp.zeros((), arrays[0].dtype)

@@ -108,7 +108,8 @@ def kernel_gradient(
     precision=None,
     tile: int | None = None,
 ) -> Float[Array, "*window c_in c_out"]:
-    """∂L/∂w = Gᵀ [Σ_tiles V ⊙ Z] G."""
+    """∂L/∂w = Gᵀ [Σ_tiles V ⊙ Z] G, of which the first Gᵀ is inside of the sum over blocks."""
+    _check_dtype(x.dtype)
     per_axis = _transforms(geometry, tile)
     dtype = accumulator(x.dtype)
 
@@ -162,6 +163,7 @@ def pays(geometry: ConvGeometry, dtype, precision) -> bool:
 
 def _filter(x: Array, kernel: Array, contracted: int, geometry: ConvGeometry, precision, tile: int | None) -> Array:
     """Aᵀ [Σ U ⊙ V] A, summed over the kernel's channels: its inputs, ``contracted`` = 0, or its outputs, 1."""
+    _check_dtype(x.dtype)
     per_axis = _transforms(geometry, tile)
     dtype = accumulator(x.dtype)
     u = kernel_points(not_before(x, kernel.astype(dtype)), per_axis)
@@ -176,6 +178,12 @@ def _filter(x: Array, kernel: Array, contracted: int, geometry: ConvGeometry, pr
     if rows:
         return map_strips(partial(block, geometry=_strip(geometry, rows)), rows, geometry.axes[0], x)
     return map_blocks(block, _images_per_block(geometry, per_axis), x)
+
+
+def _check_dtype(dtype) -> None:
+    """Kernels are multiplied with fractions."""
+    if not jnp.issubdtype(dtype, jnp.inexact):
+        raise ValueError(f"winograd needs arrays of floating-point numbers, found {dtype}")
 
 
 def _product(a: Array, b: Array, contracted: tuple[int, int], precision) -> Array:
@@ -211,7 +219,8 @@ def _images_per_block(geometry: ConvGeometry, per_axis: Sequence[Transforms]):
 def _rows_per_strip(geometry: ConvGeometry, per_axis: Sequence[Transforms]) -> int:
     """Rows of outputs whose transforms fit ``BLOCK_BYTES``, or are those of one tile; 0 where images are not cut."""
     image_bytes = _image_bytes(geometry, per_axis)
-    if image_bytes <= MOST_BLOCKS * BLOCK_BYTES or not isinstance(geometry.input_shape[0], int):
+    n = geometry.input_shape[0]
+    if image_bytes <= MOST_BLOCKS * BLOCK_BYTES or not isinstance(n, int) or n == 0:
         return 0
     axis, t = geometry.axes[0], per_axis[0]
     tiles = tiles_along(axis, t)

@@ -11,7 +11,7 @@ import jax
 from jax import numpy as jnp
 from jax.extend.core import find_top_trace
 
-MEASURED: dict[str, dict[str, str | bool]] = {
+MEASURED: dict[str, dict[str, str]] = {
     "cpu": {
         # LLVM uses half the width of AVX-512 unless told: a step takes 1 to 6 % less. No other CPU has wider vectors.
         "xla_cpu_prefer_vector_width": "512",
@@ -21,7 +21,7 @@ MEASURED: dict[str, dict[str, str | bool]] = {
 
 
 @functools.cache
-def _known(platform: str, name: str, value: str | bool) -> bool:
+def _known(platform: str, name: str, value: str) -> bool:
     """Whether this jaxlib takes the option: a later one may have lost it."""
     device = jax.local_devices(backend=platform)[0]
     with jax.default_device(device):
@@ -34,7 +34,7 @@ def _known(platform: str, name: str, value: str | bool) -> bool:
     return True
 
 
-def compiler_options(platform: str | None = None) -> dict[str, str | bool]:
+def compiler_options(platform: str | None = None) -> dict[str, str]:
     """The options that programs of convolutions run faster with on a platform, of those that this jaxlib knows.
 
     Args:

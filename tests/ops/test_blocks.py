@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from jax import numpy as jnp
 from jax.sharding import PartitionSpec as P
 
-from jaxcnn.ops.blocks import images_per_block, map_blocks, not_before, sum_blocks
+from jaxcnn.ops.blocks import images_per_block, map_blocks, not_before, sum_blocks, zeros_after
 
 SIZES = [(0, 1), (1, 1), (1, 4), (6, 1), (6, 2), (6, 6), (6, 9), (7, 2), (7, 3), (7, 5), (7, 6)]
 
@@ -128,6 +128,9 @@ def test_what_is_not_before_an_array_is_unchanged(first, dtype):
     found = jax.jit(not_before)(x, array)
     assert found.dtype == array.dtype
     np.testing.assert_array_equal(found, array)
+    (zeros,) = jax.jit(lambda x: zeros_after(x, [array]))(x)
+    assert zeros.dtype == array.dtype
+    np.testing.assert_array_equal(zeros, jnp.zeros(5))
 
 
 def test_what_is_not_before_an_empty_array_is_unchanged():

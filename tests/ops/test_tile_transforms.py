@@ -75,3 +75,13 @@ def test_windows():
     actual = tile_transforms.window(rows, PER_AXIS)
     expected = np.einsum("pi,qj,pqco->ijco", *matrices("kernel"), products)
     assert_close(actual, expected.reshape(-1, 3, 6))
+
+
+@pytest.mark.parametrize("name", ["input", "kernel"])
+def test_the_rows_of_a_number_and_its_negative_share_operations(name):
+    """F(4, 3) by itself takes 16 sums for a column of inputs and 8 for one of a kernel."""
+    matrix = getattr(transforms(4, 3), name)
+    column = [random(2, 3)] * len(matrix[0])
+    text = jax.jit(lambda *column: tile_transforms._points(matrix, column)).lower(*column).as_text()
+    sums = sum(text.count(f"stablehlo.{op} ") for op in ("add", "subtract")) - len(matrix)  # those of the reduction
+    assert sums == {"input": 12, "kernel": 6}[name]

@@ -220,3 +220,18 @@ def test_each_window_has_a_tile_that_there_are_points_for(window):
 )
 def test_what_it_cannot_do_is_said(kernel, options, message):
     assert winograd.limit(ConvGeometry.resolve((2, 9, 9, 4), kernel, **options)) == message
+
+
+@pytest.mark.parametrize("gradient", [False, True])
+def test_whole_numbers_are_refused(gradient):
+    geometry = ConvGeometry.resolve((1, 8, 8, 2), (3, 3, 2, 4))
+    x, kernel, g = (np.ones(shape, np.int32) for shape in (geometry.input_shape, geometry.kernel_shape, (1, 8, 8, 4)))
+    with pytest.raises(ValueError, match="winograd needs arrays of floating-point numbers, found int32"):
+        winograd.kernel_gradient(x, g, geometry) if gradient else winograd.convolve(x, kernel, geometry)
+
+
+def test_no_large_images_give_no_outputs_and_no_gradient():
+    geometry = ConvGeometry.resolve((0, 256, 256, 32), (3, 3, 32, 32))
+    x, kernel = jnp.ones(geometry.input_shape), jnp.ones(geometry.kernel_shape)
+    assert winograd.convolve(x, kernel, geometry).shape == geometry.output_shape
+    np.testing.assert_array_equal(winograd.kernel_gradient(x, x, geometry), jnp.zeros(geometry.kernel_shape))
