@@ -28,9 +28,9 @@ def max_pool(
 ) -> Float[Array, "n *output c"]:
     """The largest element of each window; its gradient goes to the first of several equal ones, as JAX's does.
 
-    In a window with a NaN, which is what it gives, the gradient goes to some element.
-
         y[n, o, c] = max_t x[n, s·o + t − p, c]
+
+    Where a window holds a NaN, that is its result, and the gradient goes to any one of its elements.
 
     Args:
       x: N, spatial axes, C; the padding never wins.
