@@ -30,6 +30,7 @@ def map_blocks(f: Callable[[Array], Array], block, x: Array) -> Array:
     if count == 1:
         return f(x)
     blocks = _split(x, count, whole)
+    f = jax.jit(f)  # traced once for its shape and for the loop
 
     def step(i, y):
         return lax.dynamic_update_index_in_dim(y, f(lax.dynamic_index_in_dim(blocks, i, 1, keepdims=False)), i, 1)
@@ -51,6 +52,7 @@ def sum_blocks(f: Callable[..., list[Array]], block, *arrays: Array) -> list[Arr
     if count == 1:
         return f(*(not_before(last, a) for a in earlier), last)
     blocks = [_split(a, count, whole) for a in arrays]
+    f = jax.jit(f)  # traced once for its shapes and for the loop
 
     def step(i, totals):
         parts = f(*(lax.dynamic_index_in_dim(b, i, 1, keepdims=False) for b in blocks))

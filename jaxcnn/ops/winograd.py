@@ -124,8 +124,7 @@ def kernel_gradient(
         sums = sum_strips(partial(block, geometry=_strip(geometry, rows)), rows, geometry.axes[0], x, g)
     else:
         sums = sum_blocks(block, _images_per_block(geometry, per_axis), x, g)
-    taps = window(lax.optimization_barrier(sums), per_axis)
-    return taps.reshape(geometry.kernel_shape).astype(x.dtype)
+    return window(lax.optimization_barrier(sums), per_axis).astype(x.dtype)
 
 
 def tiles(geometry: ConvGeometry) -> int:
