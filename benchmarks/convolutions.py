@@ -197,10 +197,12 @@ def main(
     unknown = set(algorithms) - set(ALGORITHMS)
     wanted = [(layer, which) for layer in LAYERS for which in PASSES if only.lower() in f"{layer}, {which}".lower()]
     if unknown or not visits * wanted:
-        sys.exit(
+        print(
             f"expected algorithms of {ALGORITHMS}, some rows and visits, "
-            f"found {algorithms}, {len(wanted)} rows and {visits} visits"
+            f"found {algorithms}, {len(wanted)} rows and {visits} visits",
+            file=sys.stderr,
         )
+        sys.exit(2)
     torch.backends.cudnn.allow_tf32 = tf32
     with jax.default_matmul_precision("default" if tf32 or jax.default_backend() == "cpu" else "highest"):
         machine = measure_machine()

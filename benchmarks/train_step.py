@@ -193,7 +193,8 @@ def main(
       json_file: Where the result is kept; what is measured so far stands there during the run.
     """
     if not set(only) <= NETWORKS.keys():
-        sys.exit(f"only: expected some of {', '.join(NETWORKS)}, found {', '.join(only)}")
+        print(f"only: expected some of {', '.join(NETWORKS)}, found {', '.join(only)}", file=sys.stderr)
+        sys.exit(2)
     rows = {}
     for name in only:
         print(name, file=sys.stderr)
