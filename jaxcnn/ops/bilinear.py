@@ -15,12 +15,13 @@ import functools
 import jax
 from jax import lax
 from jax import numpy as jnp
+from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array
 
-from jaxcnn.ops import choose
+from jaxcnn.ops import choose, winograd
 from jaxcnn.ops.geometry import ConvGeometry
 from jaxcnn.ops.precision import resolved
 
@@ -56,11 +57,41 @@ def _on_platform(operation, platform, of_images, a, b, *, geometry, algorithm, p
     """The operation by the algorithm named, or by the one chosen for the platform."""
     if algorithm == "auto":
         algorithm = choose.algorithm(operation, geometry, a.dtype, precision, platform)
-    f = functools.partial(choose.implementation(operation, algorithm), geometry=geometry, precision=precision)
+    run = _as_function if platform == "cpu" and _stands_alone(operation, algorithm, geometry) else _convolution
+    f = functools.partial(run, operation, algorithm, geometry, precision)
     if algorithm != "xla" and (sharding := jax.typeof(a).sharding).mesh.explicit_axes:
         # Loops over blocks and sums over a sharded axis: the compiler is left to place its communication.
         f = jax.sharding.auto_axes(out_sharding=sharding.spec if of_images else P())(f)
     return f(a, b)
+
+
+def _stands_alone(operation, algorithm, geometry) -> bool:
+    """Whether it is many operations, of which XLA could fuse none with what comes before or after: Winograd's.
+
+    Not if its images are one block: then a bias and a ReLU are part of its last loop.
+    """
+    if algorithm != "winograd":
+        return False
+    if operation == "kernel_gradient":
+        return True
+    return winograd.is_loop(geometry.transposed if operation == "input_gradient" else geometry)
+
+
+def _convolution(operation, algorithm, geometry, precision, a, b):
+    return choose.implementation(operation, algorithm)(a, b, geometry=geometry, precision=precision)
+
+
+def _as_function(operation, algorithm, geometry, precision, a, b):
+    """The operation as a function of the compiled program, which equal layers share and XLA does not inline.
+
+    XLA optimises it once however many layers there are, and its scheduler does not mix one layer's arrays with
+    another's.
+    """
+    # As an attribute of its result: as a context it would be that of the loops inside, too.
+    return set_xla_metadata(_jitted(operation, algorithm, geometry, precision, a, b), inlineable="false")
+
+
+_jitted = jax.jit(_convolution, static_argnums=(0, 1, 2, 3))
 
 
 def _batch_images(operation, primitive, args, dims, **static):

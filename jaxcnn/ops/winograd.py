@@ -149,6 +149,14 @@ def is_exact_enough(dtype, precision) -> bool:
     return jnp.dtype(dtype) == jnp.float32 and not is_highest(precision)
 
 
+def is_loop(geometry: ConvGeometry) -> bool:
+    """Whether a convolution's images, or their strips, are more than one block."""
+    n, per_axis = geometry.input_shape[0], _transforms(geometry, None)
+    if not isinstance(n, int):
+        return False
+    return n > _images_per_block(geometry, per_axis) or _rows_per_strip(geometry, per_axis) > 0
+
+
 def pays(geometry: ConvGeometry, dtype, precision) -> bool:
     """Where it is exact enough, with channels enough to pay for the transforms."""
     if limit(geometry) or not is_exact_enough(dtype, precision):
