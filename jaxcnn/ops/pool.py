@@ -134,9 +134,10 @@ def _largest(geometry: PoolGeometry, x: Array) -> tuple[Array, Array]:
 def _tiled(geometry: PoolGeometry, x: Array) -> tuple[Array, Array, tuple[int, ...]]:
     """x with axes of their own for the taps of each tile, the number of each tap along these, and which they are."""
     windows = [axis.window for axis in geometry.axes]
-    reached = [slice(axis.output_size * axis.window) for axis in geometry.axes]
-    shape = [size for axis in geometry.axes for size in (axis.output_size, axis.window)]
-    tiles = x[:, *reached].reshape(x.shape[0], *shape, x.shape[-1])
+    tiles = x[:, *(slice(axis.output_size * axis.window) for axis in geometry.axes)]
+    for number, axis in enumerate(geometry.axes):  # one at a time: explicit sharding asks for that
+        before, after = tiles.shape[: 1 + 2 * number], tiles.shape[2 + 2 * number :]
+        tiles = tiles.reshape(*before, axis.output_size, axis.window, *after)
     t = jnp.arange(prod(windows), dtype=jnp.int32).reshape([1, *(k for window in windows for k in (1, window)), 1])
     return tiles, t, tuple(range(2, tiles.ndim - 1, 2))
 

@@ -134,6 +134,22 @@ def test_the_gradient_of_tiles_under_vmap_and_shard_map():
     np.testing.assert_allclose(jax.jit(sharded)(x), gradient, rtol=1e-6)
 
 
+@pytest.mark.parametrize("pool", [max_pool, avg_pool])
+@pytest.mark.parametrize("spec", [P("data"), P(None, "data")], ids=["images", "rows"])
+def test_gradients_under_explicit_sharding_are_sharded_alike(pool, spec):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 8, 5, 3)), jnp.float32)
+
+    def derivatives(x):
+        return jax.jvp(jax.grad(lambda x: cotangent_weighted(pool(x, (2, 2), 2)).sum()), (x,), (x,))
+
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        actual = jax.jit(derivatives)(jax.device_put(x, jax.NamedSharding(mesh, spec)))
+    for a, expected in zip(actual, derivatives(x), strict=True):
+        assert jax.typeof(a).sharding.spec == P(*spec, *[None] * (x.ndim - len(spec)))
+        np.testing.assert_allclose(a, expected, rtol=1e-6)
+
+
 def test_the_gradient_of_tiles_is_exported_for_any_batch_and_platform():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 4, 4, 2)), jnp.float32)
     spec = jax.ShapeDtypeStruct(jax.export.symbolic_shape("n, 4, 4, 2"), jnp.float32)
