@@ -103,9 +103,29 @@ def _differ_in_signs(a: Sequence[Fraction], b: Sequence[Fraction]) -> bool:
     return signs == {1, -1}
 
 
-def output_tiles(points: list[Array], per_axis: Sequence[Transforms]) -> Array:
-    """Aᵀ [·] A for every tile, and the tiles put together."""
-    return _joined(points, [(axis, t.output) for axis, t in enumerate(per_axis, start=1)])
+def output_tiles(points: list[Array], per_axis: Sequence[Transforms], axis: int = 1) -> Array:
+    """Aᵀ [·] A for every tile, and the tiles put together, along ``axis`` and those after it.
+
+    Row i of the first axis' results is every m-th of the outputs' rows, from i on.
+    """
+    if not per_axis:
+        (output,) = points
+        return output
+    t, *others = per_axis
+    rest = len(points) // t.points
+    columns = lax.optimization_barrier([_outputs(t.output, points[i::rest]) for i in range(rest)])
+    rows = [output_tiles(list(row), others, axis + 1) for row in zip(*columns, strict=True)]
+    return _interleaved(rows, axis)
+
+
+@partial(jax.jit, static_argnums=0)
+def _outputs(matrix: Matrix, column: Sequence[Array]) -> list[Array]:
+    """The matrix times a column of arrays, which are read once for all results.
+
+    They are not put together here: the first and the last column, each of which only one row along the next axis needs,
+    would be fused into the loop that reads them, in spite of the barrier, and made again by each of its branches.
+    """
+    return in_one_loop(_times(matrix, column))
 
 
 def rows_of_taps(points: list[Array], per_axis: Sequence[Transforms]) -> list[Array]:
@@ -116,17 +136,13 @@ def rows_of_taps(points: list[Array], per_axis: Sequence[Transforms]) -> list[Ar
 
 def window(rows: list[Array], per_axis: Sequence[Transforms]) -> Array:
     """[·] G along the other axes: the kernel."""
-    return _joined(rows, [(axis, transpose(t.kernel)) for axis, t in enumerate(per_axis)][1:])
-
-
-def _joined(arrays: list[Array], matrices: Sequence[tuple[int, Matrix]]) -> Array:
-    """The matrices along axes one after the other: of all arrays one."""
-    for axis, matrix in matrices:
-        arrays = _along(axis, matrix, arrays)
+    arrays = rows
+    for axis, t in enumerate(per_axis[1:], start=1):
+        arrays = _along(axis, transpose(t.kernel), arrays)
         if len(arrays) > 1:  # what is done with the last may be part of its loop
             arrays = lax.optimization_barrier(arrays)
-    (joined,) = arrays
-    return joined
+    (kernel,) = arrays
+    return kernel
 
 
 def _along(axis: int, matrix: Matrix, arrays: list[Array]) -> list[Array]:
@@ -135,15 +151,19 @@ def _along(axis: int, matrix: Matrix, arrays: list[Array]) -> list[Array]:
     They are in row-major order along the others.
     """
     rest = len(arrays) // len(matrix[0])
-    return [_interleaved(matrix, arrays[i::rest], axis) for i in range(rest)]
+    return [_taps(matrix, arrays[i::rest], axis) for i in range(rest)]
 
 
 @partial(jax.jit, static_argnums=(0, 2))
-def _interleaved(matrix: Matrix, column: Sequence[Array], axis: int) -> Array:
-    """The matrix times a column of arrays: result j is every len(matrix)-th element along the axis, from j on."""
-    results = _times(matrix, column)
-    *before, count = results[0].shape[: axis + 1]
-    return jnp.stack(results, axis + 1).reshape(*before, count * len(results), *results[0].shape[axis + 1 :])
+def _taps(matrix: Matrix, column: Sequence[Array], axis: int) -> Array:
+    """The matrix times a column of arrays, one after the other along the axis."""
+    return _interleaved(_times(matrix, column), axis)
+
+
+def _interleaved(arrays: Sequence[Array], axis: int) -> Array:
+    """Array j is every len(arrays)-th element along the axis, from j on."""
+    *before, count = arrays[0].shape[: axis + 1]
+    return jnp.stack(arrays, axis + 1).reshape(*before, count * len(arrays), *arrays[0].shape[axis + 1 :])
 
 
 def _times(matrix: Matrix, column: Sequence[Array]) -> list[Array]:
