@@ -31,6 +31,7 @@ from jaxtyping import Array, Float
 from jaxcnn.ops.blocks import images_per_block, map_blocks, not_before, sum_blocks
 from jaxcnn.ops.cook_toom import Transforms, transforms
 from jaxcnn.ops.geometry import ConvGeometry
+from jaxcnn.ops.lifetimes import keep
 from jaxcnn.ops.precision import accumulator, is_highest
 from jaxcnn.ops.strips import map_strips, sum_strips
 from jaxcnn.ops.tile_transforms import (
@@ -117,7 +118,7 @@ def kernel_gradient(
         v = input_tiles(x.astype(dtype), geometry, per_axis)
         z = cotangent_tiles(g.astype(dtype), geometry, per_axis)
         products = [_product(_rows(a), _rows(b), (0, 0), precision) for a, b in zip(v, z, strict=True)]
-        return rows_of_taps(lax.optimization_barrier(products), per_axis)
+        return keep(z, products[-1], rows_of_taps(lax.optimization_barrier(products), per_axis))
 
     rows = _rows_per_strip(geometry, per_axis)
     if rows:
@@ -178,7 +179,7 @@ def _filter(x: Array, kernel: Array, contracted: int, geometry: ConvGeometry, pr
     def block(x, geometry=geometry):
         v = input_tiles(x.astype(dtype), geometry, per_axis)
         products = [_product(a, b, (x.ndim - 1, contracted), precision) for a, b in zip(v, u, strict=True)]
-        y = output_tiles(lax.optimization_barrier(products), per_axis)
+        (y,) = keep(v, products[-1], [output_tiles(lax.optimization_barrier(products), per_axis)])
         return lax.slice(y, (0,) * y.ndim, (x.shape[0], *geometry.output_shape[1:])).astype(x.dtype)
 
     rows = _rows_per_strip(geometry, per_axis)
