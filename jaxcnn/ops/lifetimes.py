@@ -16,7 +16,7 @@ from jaxcnn.ops.loops import in_one_loop
 
 
 def keep(arrays: Sequence[Array], last: Array, results: Sequence[Array]) -> list[Array]:
-    """The results, with every second of the arrays kept until ``last`` is made: then no three wait in a row.
+    """The results, with every second of the arrays kept until ``last`` is made: two cores then have work enough.
 
     The results are made to depend on an element of each of these and of ``last``; their values are unchanged.
 
