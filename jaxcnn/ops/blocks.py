@@ -4,12 +4,14 @@ Block i of ``count`` holds the images i, i + count, i + 2 count, …: where the 
 them has its share of every block.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
 from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array
+
+from jaxcnn.ops.lifetimes import first_element, not_before, zeros_after
 
 
 def images_per_block(n, image_bytes: int, block_bytes: int):
@@ -63,29 +65,6 @@ def sum_blocks(f: Callable[..., list[Array]], block, *arrays: Array) -> list[Arr
     else:
         totals = [not_before(last, total) for total in f(*(a[whole:] for a in arrays))]
     return lax.fori_loop(0, count, step, totals)
-
-
-def not_before(x: Array, array: Array) -> Array:
-    """The array, as something that is made of x.
-
-    XLA's scheduler does early what depends on parameters or constants only, and keeps it until it is needed: for all
-    layers of a deep network that is a third of the memory of a step. What is selected is always the array.
-    """
-    if 0 in x.shape:
-        return array
-    first = first_element(x)
-    return jnp.where((first <= 0) | (first > 0) | jnp.isnan(first), array, first.astype(array.dtype))
-
-
-def zeros_after(x: Array, like: Sequence[jax.ShapeDtypeStruct]) -> list[Array]:
-    """Zeros of these shapes, which are not made before x is."""
-    zero = not_before(x, jnp.zeros((), x.dtype))
-    return [lax.full(a.shape, zero.astype(a.dtype)) for a in like]
-
-
-def first_element(x: Array) -> Array:
-    """An element, whichever."""
-    return lax.slice(x, (0,) * x.ndim, (1,) * x.ndim).reshape(())
 
 
 def _count(x: Array, block) -> tuple[int, int]:

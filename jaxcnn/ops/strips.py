@@ -10,8 +10,8 @@ from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array
 
-from jaxcnn.ops.blocks import first_element, zeros_after
 from jaxcnn.ops.geometry import WindowAxis
+from jaxcnn.ops.lifetimes import first_element, zeros_after
 
 
 def map_strips(f: Callable[[Array], Array], rows: int, axis: WindowAxis, x: Array) -> Array:

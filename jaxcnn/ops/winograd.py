@@ -28,10 +28,10 @@ from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxcnn.ops.blocks import images_per_block, map_blocks, not_before, sum_blocks
+from jaxcnn.ops.blocks import images_per_block, map_blocks, sum_blocks
 from jaxcnn.ops.cook_toom import Transforms, transforms
 from jaxcnn.ops.geometry import ConvGeometry
-from jaxcnn.ops.lifetimes import keep
+from jaxcnn.ops.lifetimes import keep, not_before
 from jaxcnn.ops.precision import accumulator, is_highest
 from jaxcnn.ops.strips import map_strips, sum_strips
 from jaxcnn.ops.tile_transforms import (

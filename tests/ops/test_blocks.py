@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from jax import numpy as jnp
 from jax.sharding import PartitionSpec as P
 
-from jaxcnn.ops.blocks import images_per_block, map_blocks, not_before, sum_blocks, zeros_after
+from jaxcnn.ops.blocks import images_per_block, map_blocks, sum_blocks
 
 SIZES = [(0, 1), (1, 1), (1, 4), (6, 1), (6, 2), (6, 6), (6, 9), (7, 2), (7, 3), (7, 5), (7, 6)]
 
@@ -118,23 +118,6 @@ def test_no_image_leaves_its_device(n, block):
     text = jax.jit(lambda x: map_blocks(treated, block, x)).lower(sharded).compile().as_text()
     for communication in ("all-gather", "all-to-all", "collective-permute"):
         assert communication not in str(text)
-
-
-@pytest.mark.parametrize("first", [0.0, 1.0, -1.0, np.inf, -np.inf, np.nan])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int32"])
-def test_what_is_not_before_an_array_is_unchanged(first, dtype):
-    x = jnp.full((2, 3), first, jnp.float32)
-    array = jnp.arange(5).astype(dtype)
-    found = jax.jit(not_before)(x, array)
-    assert found.dtype == array.dtype
-    np.testing.assert_array_equal(found, array)
-    (zeros,) = jax.jit(lambda x: zeros_after(x, [array]))(x)
-    assert zeros.dtype == array.dtype
-    np.testing.assert_array_equal(zeros, jnp.zeros(5))
-
-
-def test_what_is_not_before_an_empty_array_is_unchanged():
-    np.testing.assert_array_equal(not_before(jnp.ones((0, 3)), jnp.arange(5)), jnp.arange(5))
 
 
 def temporary_bytes(f, *shapes) -> int:

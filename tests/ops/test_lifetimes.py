@@ -9,7 +9,7 @@ from jax import numpy as jnp
 
 from jaxcnn.ops import winograd
 from jaxcnn.ops.geometry import ConvGeometry
-from jaxcnn.ops.lifetimes import keep
+from jaxcnn.ops.lifetimes import keep, not_before, zeros_after
 
 BATCHED, SUMMED = (2, 3, 3, 4), (5, 4)
 
@@ -64,3 +64,20 @@ def test_the_elements_are_read_after_the_last_product(operation):
     later = {name for line in entry[products[-1] + 1 :] for name in re.findall(r"%[\w.\-]+", line.split("(", 1)[-1])}
     assert len(products) == 36
     assert len(points & later) >= 18  # half of 36
+
+
+@pytest.mark.parametrize("first", [0.0, 1.0, -1.0, np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int32"])
+def test_what_is_not_before_an_array_is_unchanged(first, dtype):
+    x = jnp.full((2, 3), first, jnp.float32)
+    array = jnp.arange(5).astype(dtype)
+    found = jax.jit(not_before)(x, array)
+    assert found.dtype == array.dtype
+    np.testing.assert_array_equal(found, array)
+    (zeros,) = jax.jit(lambda x: zeros_after(x, [array]))(x)
+    assert zeros.dtype == array.dtype
+    np.testing.assert_array_equal(zeros, jnp.zeros(5))
+
+
+def test_what_is_not_before_an_empty_array_is_unchanged():
+    np.testing.assert_array_equal(not_before(jnp.ones((0, 3)), jnp.arange(5)), jnp.arange(5))
