@@ -66,15 +66,15 @@ def _on_platform(operation, platform, of_images, a, b, *, geometry, algorithm, p
 
 
 def _stands_alone(operation, algorithm, geometry) -> bool:
-    """Whether it is many operations, of which XLA could fuse none with what comes before or after: Winograd's.
+    """Whether it is many operations, and what XLA could fuse with what comes before or after is little: Winograd's.
 
-    Not if its images are one block: then a bias and a ReLU are part of its last loop.
+    Not of a few images: then a bias and a ReLU are part of its last loop.
     """
     if algorithm != "winograd":
         return False
     if operation == "kernel_gradient":
         return True
-    return winograd.is_loop(geometry.transposed if operation == "input_gradient" else geometry)
+    return winograd.is_large(geometry.transposed if operation == "input_gradient" else geometry)
 
 
 def _convolution(operation, algorithm, geometry, precision, a, b):

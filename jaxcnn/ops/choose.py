@@ -1,10 +1,11 @@
 """Which algorithm for which convolution on which platform: what was measured there, else a rule of thumb."""
 
 import math
+from collections.abc import Sequence
 
 from jax import numpy as jnp
 
-from jaxcnn.ops import eigen, im2col, polyphase, taps, tuned, two_sided, winograd
+from jaxcnn.ops import eigen, im2col, polyphase, taps, tuned, winograd
 from jaxcnn.ops.algorithms import IMPLEMENTATIONS, Operation
 from jaxcnn.ops.geometry import ConvGeometry
 
@@ -22,20 +23,19 @@ MANY_INPUTS = 128
 LARGE_WINDOW, LARGE_BATCH = 16, 32
 """Taps from which a kernel gradient is quicker without patches; images, where there are few inputs or few products."""
 
-EIGEN_CHANNELS, EIGEN_WEIGHTS, EIGEN_PRODUCTS = 16, 24**2, 10**8
+EIGEN_CHANNELS, EIGEN_WEIGHTS, EIGEN_PRODUCTS = 16, 24**2, 10**7
 """Channels in and out, c_in · c_out, and products of all outputs from which Eigen fills its vectors and the cores."""
 
-SMALL_PRODUCTS, SMALL_GRADIENT = 10**7, 6 * 10**7
-"""Products from which, and of a kernel gradient up to which, Eigen is ahead of transforms of a large batch of images:
-they are many short loops."""
+FEW_CHANNELS = 32
+"""Channels in and out below which Winograd's transforms need as many products as in a large batch of images."""
 
-WINOGRAD_WEIGHTS = {"convolve": 30_000, "input_gradient": 18_000}
-"""Elements of a kernel, times the share of the tiles that are outputs, from which Winograd's products are quicker than
-Eigen's convolution. An input gradient runs beside a kernel gradient, and Eigen needs all cores."""
+WINOGRAD_PRODUCTS, WINOGRAD_BATCH_PRODUCTS, WINOGRAD_GRADIENT_PRODUCTS = 2 * 10**7, 4 * 10**7, 25 * 10**6
+"""Products of all outputs, times the share of the tiles that are outputs, from which transforms are ahead of one call
+of Eigen: of a convolution, of one with few channels or many images, and of a kernel gradient of such a one."""
 
-TWO_SIDED_WEIGHTS, TWO_SIDED_PRODUCTS = 32**2, 2 * 10**8
-"""c_in · c_out, times that share, up to which, and products of all outputs from which, a kernel gradient is quicker
-without transforms."""
+WINOGRAD_TILES, WINOGRAD_SAVED, WINOGRAD_RATIO = 32, 130, 3
+"""Tiles full of outputs, multiplications saved for an output, and how many times fewer there are, from which a
+convolution's transforms are worth while: not 16 channels by 3×3, and not 2×2."""
 
 MOST_ZEROS = 1.35
 """How many times as many products, those with zeros counted, polyphase may have."""
@@ -76,7 +76,8 @@ def rule_of_thumb(operation: Operation, geometry: ConvGeometry, dtype, precision
     if operation == "input_gradient":
         if set(geometry.strides) != {1}:
             return _of_strided_input_gradient(geometry)
-        if geometry.inputs_per_group <= FEW_INPUTS or _narrows(geometry, dtype):
+        narrows = _narrows(geometry, dtype) and not _transforms_pay(geometry.transposed, dtype, precision)
+        if geometry.inputs_per_group <= FEW_INPUTS or narrows:
             return "im2col"
         geometry = geometry.transposed
     return _of_convolution(operation, geometry, dtype, precision)
@@ -84,57 +85,89 @@ def rule_of_thumb(operation: Operation, geometry: ConvGeometry, dtype, precision
 
 def _of_kernel_gradient(geometry: ConvGeometry, dtype, precision) -> str:
     """Never XLA's: inside a loop it is a hundred times slower than outside."""
-    if winograd.pays(geometry, dtype, precision) and not _two_sided_pays(geometry):
-        return "eigen" if _is_small_gradient(geometry, dtype) else "winograd"
-    return "eigen" if _is_eigens(geometry, dtype) and _patches_cost(geometry, dtype) else "im2col"
+    # XLA's convolution is of x with g as its window.
+    is_eigens = _is_eigens(geometry, dtype) and not _is_slow(geometry.input_shape[1:-1], geometry.output_shape[1:-1])
+    if winograd.pays(geometry, dtype, precision):
+        is_few = _is_short(geometry) and not _transforms_at_least(WINOGRAD_GRADIENT_PRODUCTS, geometry)
+        if not is_few or len(geometry.axes) > 2:
+            return "winograd"
+        if is_eigens and min(geometry.kernel_shape[-2:]) >= FEW_CHANNELS:
+            return "eigen"
+    return "eigen" if is_eigens and _patches_cost(geometry, dtype) else "im2col"
 
 
 def _of_strided_input_gradient(geometry: ConvGeometry) -> str:
     if _phases_fit(geometry):
         return "polyphase"
-    has_neighbours = math.prod(geometry.kernel_shape[:-2]) > 1
-    return "xla" if has_neighbours and geometry.inputs_per_group >= MANY_INPUTS else "im2col"
+    is_xlas = math.prod(geometry.kernel_shape[:-2]) > 1 and geometry.inputs_per_group >= MANY_INPUTS
+    is_slow = _has_few_outputs(geometry) or _is_slow(geometry.output_shape[1:-1], geometry.kernel_shape[:-2])
+    return "xla" if is_xlas and not is_slow else "im2col"
 
 
 def _of_convolution(operation: Operation, geometry: ConvGeometry, dtype, precision) -> str:
     """Or of an input gradient that is this convolution."""
+    *window, c_in, c_out = geometry.kernel_shape
     products = taps.products_per_output(geometry)
-    transforms = winograd.pays(geometry, dtype, precision)
-    least = SMALL_PRODUCTS if transforms and _is_large_batch(geometry) else EIGEN_PRODUCTS
     if products <= im2col.FEW_PRODUCTS or im2col.is_tiny(geometry, jnp.dtype(dtype).itemsize):
         return "im2col"
-    c_in, c_out = geometry.kernel_shape[-2:]
     is_eigens = (
         _is_eigens(geometry, dtype)
         and min(c_in, c_out) >= EIGEN_CHANNELS
         and c_in * c_out >= EIGEN_WEIGHTS
-        and _at_least(least, geometry.output_shape, products)
+        and _at_least(EIGEN_PRODUCTS, geometry.output_shape, products)
     )
-    if math.prod(geometry.kernel_shape[:-2]) == 1 and not (is_eigens and set(geometry.strides) != {1}):
+    if math.prod(window) == 1 and not (is_eigens and set(geometry.strides) != {1}):
         return "im2col"
-    if transforms and not (is_eigens and _is_small(geometry, operation)):
+    if _transforms_pay(geometry, dtype, precision):
         return "winograd"
+    if operation == "input_gradient" and _has_few_outputs(geometry):
+        return "im2col"
+    if _is_slow(geometry.input_shape[1:-1], window):
+        return "im2col"
     return "eigen" if is_eigens else "xla"
+
+
+def _transforms_pay(geometry: ConvGeometry, dtype, precision) -> bool:
+    """Whether they make a convolution quicker."""
+    if not winograd.pays(geometry, dtype, precision):
+        return False
+    if len(geometry.axes) > 2:
+        return True
+    saved, ratio = winograd.products_saved(geometry)
+    least = WINOGRAD_BATCH_PRODUCTS if _is_short(geometry) else WINOGRAD_PRODUCTS
+    return (
+        winograd.full_tiles(geometry) >= WINOGRAD_TILES
+        and saved >= WINOGRAD_SAVED
+        and ratio >= WINOGRAD_RATIO
+        and _transforms_at_least(least, geometry)
+    )
+
+
+def _transforms_at_least(number: int, geometry: ConvGeometry) -> bool:
+    """Whether there are so many products, those for what is cut off the tiles not counted."""
+    products = taps.products_per_output(geometry) * winograd.filled(geometry)
+    return _at_least(number, geometry.output_shape, products)
+
+
+def _is_short(geometry: ConvGeometry) -> bool:
+    """Whether a few channels or many images make the transforms' loops long and the products short."""
+    return _is_large_batch(geometry) or min(geometry.kernel_shape[-2:]) < FEW_CHANNELS
+
+
+def _has_few_outputs(geometry: ConvGeometry) -> bool:
+    """Whether the kernel is large beside them: XLA transposes it for an input gradient, which patches do not need."""
+    return not _at_least(2 * max(geometry.kernel_shape[-2:]), geometry.output_shape[:-1], 1)
+
+
+def _is_slow(image: Sequence[int], window: Sequence[int]) -> bool:
+    """Whether XLA has neither library for it, which is up to 80 times slower: along three axes, and where a window is
+    larger than its image, for it takes the one for the other."""
+    return len(window) > 2 or math.prod(window) > math.prod(image)
 
 
 def _is_eigens(geometry: ConvGeometry, dtype) -> bool:
     """Whether Eigen has it, for the CPU backend calls it for no longer dtype."""
     return not eigen.limit(geometry) and jnp.dtype(dtype) == jnp.float32
-
-
-def _two_sided_pays(geometry: ConvGeometry) -> bool:
-    """Whether im2col's kernel gradient has a product that is quicker than all of Winograd's transforms."""
-    return (
-        two_sided.pays(geometry)
-        and math.prod(geometry.kernel_shape[-2:]) * winograd.filled(geometry) <= TWO_SIDED_WEIGHTS
-        and math.prod(geometry.kernel_shape[:-2]) < LARGE_WINDOW
-        and _at_least(TWO_SIDED_PRODUCTS, geometry.output_shape, taps.products_per_output(geometry))
-    )
-
-
-def _is_small(geometry: ConvGeometry, operation: Operation) -> bool:
-    """Whether Winograd's products are, or too many of a tile's outputs are none."""
-    return math.prod(geometry.kernel_shape) * winograd.filled(geometry) < WINOGRAD_WEIGHTS[operation]
 
 
 def _patches_cost(geometry: ConvGeometry, dtype) -> bool:
@@ -143,12 +176,6 @@ def _patches_cost(geometry: ConvGeometry, dtype) -> bool:
     if window >= LARGE_WINDOW:
         return not im2col.is_tiny(geometry, jnp.dtype(dtype).itemsize)
     return window > 1 and 1 < c_in <= FEW_INPUTS and _is_large_batch(geometry)
-
-
-def _is_small_gradient(geometry: ConvGeometry, dtype) -> bool:
-    """Whether a kernel gradient is Eigen's rather than Winograd's."""
-    large = _at_least(SMALL_GRADIENT, geometry.output_shape, taps.products_per_output(geometry))
-    return _is_eigens(geometry, dtype) and _is_large_batch(geometry) and not large
 
 
 def _is_large_batch(geometry: ConvGeometry) -> bool:
@@ -162,7 +189,7 @@ def is_exact_enough(algorithm: str, dtype, precision) -> bool:
     return algorithm != "winograd" or winograd.is_exact_enough(dtype, precision)
 
 
-def _at_least(number: int, output_shape, products: int) -> bool:
+def _at_least(number: int, output_shape, products: float) -> bool:
     """Whether the outputs have as many products together; so have images whose number is only known at run time."""
     n, *rest = output_shape
     return not isinstance(n, int) or n * math.prod(rest) * products >= number

@@ -47,11 +47,13 @@ from jaxcnn.ops.tile_transforms import (
 BLOCK_BYTES = 8 * 2**20
 """The size of V and the products of one block, together: it stays in the cache."""
 
-WHOLE_BLOCKS = 2
-"""Images of no more than so many blocks are one: a loop copies them out of x, and y into its place, on one core."""
+FEWEST_ROWS, MOST_ROWS = 256, 512
+"""But a block's products have no fewer rows (tiles) than the first: each block reads all of U. And no more than the
+second, which make no product quicker."""
 
-BLOCK_TILES = 256
-"""The most rows of a block's products: more make no product quicker."""
+WHOLE_BLOCKS = 2
+"""Images of no more than so many ``BLOCK_BYTES`` are one block: a loop copies them out of x, and y into its place, on
+one core."""
 
 MOST_BLOCKS = 4
 """An image of up to so many blocks is treated as one; a larger is cut in strips of a block each."""
@@ -59,8 +61,17 @@ MOST_BLOCKS = 4
 TILES = {1: 1, 2: 4, 3: 4, 4: 4, 5: 4, 6: 3, 7: 2}
 """m for each r: few multiplications at a float32 error well below 1e-5."""
 
-LONGEST_WINDOW = 6
-"""Windows of 7 are exact enough for tiles of 2 only: hardly fewer multiplications than without."""
+FEW_TILES = 64
+"""Up to so many, tiles of two outputs are quicker: products with so few rows are bound by reading U."""
+
+FEWEST_TILES = 12
+"""Tiles full of outputs from which the transform of a kernel or its gradient is worth while."""
+
+FEWEST_CHANNELS = {2: 16, 3: 8}
+"""Channels in and out from which windows along so many axes are worth the transforms."""
+
+LONG_WINDOW, MOST_SUMMED = 5, 256
+"""From so long windows on, sums over more channels are too far from exact to be chosen unasked: 1e-5 at 512."""
 
 
 def limit(geometry: ConvGeometry) -> str | None:
@@ -129,11 +140,7 @@ def kernel_gradient(
 
 
 def tiles(geometry: ConvGeometry) -> int:
-    """Rows of each product, with the windows' own tiles; without end, where the images are only known at run time.
-
-    Where they are fewer than the channels, the products are bound by reading the kernel's transform: smaller tiles are
-    quicker then.
-    """
+    """Rows of each product, with the windows' own tiles; without end, where the images are only known at run time."""
     n = geometry.input_shape[0]
     per_image = math.prod(-(-axis.output_size // TILES[axis.window]) for axis in geometry.axes)
     return n * per_image if isinstance(n, int) else sys.maxsize
@@ -145,28 +152,41 @@ def filled(geometry: ConvGeometry) -> float:
     return math.prod(o / (-(-o // m) * m) for o, m in axes)
 
 
+def full_tiles(geometry: ConvGeometry) -> float:
+    """How many tiles the outputs would fill."""
+    return tiles(geometry) * filled(geometry)
+
+
+def products_saved(geometry: ConvGeometry) -> tuple[float, float]:
+    """Of the sum's multiplications for an output: how many are saved, and how many times fewer are left."""
+    window, c_in = geometry.kernel_shape[:-2], geometry.kernel_shape[-2]
+    summed, left = math.prod(window), math.prod((TILES[r] + r - 1) / TILES[r] for r in window)
+    return c_in * (summed - left), summed / left
+
+
 def is_exact_enough(dtype, precision) -> bool:
     """Whether it may be chosen unasked: in float32, unless the highest precision is asked for."""
     return jnp.dtype(dtype) == jnp.float32 and not is_highest(precision)
 
 
-def is_loop(geometry: ConvGeometry) -> bool:
-    """Whether a convolution's images, or their strips, are more than one block."""
+def is_large(geometry: ConvGeometry) -> bool:
+    """Whether the V and products of a convolution's images are more than a block's bytes."""
     n, per_axis = geometry.input_shape[0], _transforms(geometry, None)
-    if not isinstance(n, int):
-        return False
-    return n > _images_per_block(geometry, per_axis) or _rows_per_strip(geometry, per_axis) > 0
+    return isinstance(n, int) and n * _image_tiles(geometry, per_axis) * _tile_bytes(geometry, per_axis) > BLOCK_BYTES
 
 
 def pays(geometry: ConvGeometry, dtype, precision) -> bool:
-    """Where it is exact enough, with channels enough to pay for the transforms."""
+    """Where it is exact enough, with channels enough to pay for the transforms and products enough to fill two cores.
+
+    Those are made side by side, one for each point: along one axis there are too few.
+    """
     if limit(geometry) or not is_exact_enough(dtype, precision):
         return False
-    c_in, c_out = geometry.kernel_shape[-2:]
     windows = [axis.window for axis in geometry.axes if axis.window > 1]
-    if len(windows) < 2 or max(windows) > LONGEST_WINDOW:
+    c_in, c_out = geometry.kernel_shape[-2:]
+    if len(windows) < 2 or min(c_in, c_out) < FEWEST_CHANNELS[len(windows)] or full_tiles(geometry) < FEWEST_TILES:
         return False
-    return min(c_in, c_out) >= 32 and 8 * tiles(geometry) >= max(c_in, c_out)
+    return max(windows) < LONG_WINDOW or max(c_in, c_out) <= MOST_SUMMED
 
 
 def _filter(x: Array, kernel: Array, contracted: int, geometry: ConvGeometry, precision, tile: int | None) -> Array:
@@ -206,7 +226,7 @@ def _rows(a: Array) -> Array:
 
 def _transforms(geometry: ConvGeometry, tile: int | None) -> list[Transforms]:
     """F(m, r) for each spatial axis; an axis of one tap has nothing to gain."""
-    if tile is None and tiles(geometry) < max(geometry.kernel_shape[-2:]):
+    if tile is None and tiles(geometry) <= FEW_TILES:
         tile = 2
     return [
         transforms(TILES[axis.window] if tile is None or axis.window == 1 else tile, axis.window)
@@ -215,25 +235,28 @@ def _transforms(geometry: ConvGeometry, tile: int | None) -> list[Transforms]:
 
 
 def _images_per_block(geometry: ConvGeometry, per_axis: Sequence[Transforms]):
-    """Images whose transforms fit ``BLOCK_BYTES``, of no more than ``BLOCK_TILES``; or all of them."""
-    n, image_bytes = geometry.input_shape[0], _image_bytes(geometry, per_axis)
-    if isinstance(n, int) and n * image_bytes <= WHOLE_BLOCKS * BLOCK_BYTES:
+    """Images whose tiles are a block's rows; or all of them."""
+    n, image_tiles = geometry.input_shape[0], _image_tiles(geometry, per_axis)
+    if isinstance(n, int) and n * image_tiles * _tile_bytes(geometry, per_axis) <= WHOLE_BLOCKS * BLOCK_BYTES:
         return n
-    image_tiles = math.prod(tiles_along(axis, t) for axis, t in zip(geometry.axes, per_axis, strict=True))
-    block_bytes = min(BLOCK_BYTES, BLOCK_TILES * image_bytes // image_tiles)
-    return images_per_block(n, image_bytes, block_bytes)
+    return images_per_block(n, image_tiles, _rows_per_block(geometry, per_axis))
 
 
 def _rows_per_strip(geometry: ConvGeometry, per_axis: Sequence[Transforms]) -> int:
-    """Rows of outputs whose transforms fit ``BLOCK_BYTES``, or are those of one tile; 0 where images are not cut."""
-    image_bytes = _image_bytes(geometry, per_axis)
+    """Rows of outputs whose tiles are a block's rows, or those of one tile; 0 where images are not cut."""
+    image_tiles, block = _image_tiles(geometry, per_axis), _rows_per_block(geometry, per_axis)
     n = geometry.input_shape[0]
-    if image_bytes <= MOST_BLOCKS * BLOCK_BYTES or not isinstance(n, int) or n == 0:
+    if image_tiles <= MOST_BLOCKS * block or not isinstance(n, int) or n == 0:
         return 0
     axis, t = geometry.axes[0], per_axis[0]
     tiles = tiles_along(axis, t)
-    strips = min(-(-image_bytes // BLOCK_BYTES), tiles)
+    strips = min(-(-image_tiles // block), tiles)
     return min(-(-tiles // strips) * len(t.output), axis.output_size)
+
+
+def _rows_per_block(geometry: ConvGeometry, per_axis: Sequence[Transforms]) -> int:
+    """Rows, a tile each, of a block's products."""
+    return min(max(BLOCK_BYTES // _tile_bytes(geometry, per_axis), FEWEST_ROWS), MOST_ROWS)
 
 
 def _strip(geometry: ConvGeometry, rows: int) -> ConvGeometry:
@@ -245,7 +268,10 @@ def _strip(geometry: ConvGeometry, rows: int) -> ConvGeometry:
     return replace(geometry, input_shape=(n, size, *rest), axes=axes)
 
 
-def _image_bytes(geometry: ConvGeometry, per_axis: Sequence[Transforms]) -> int:
-    """The size of V and the products of one image."""
-    tiled = math.prod(tiles_along(axis, t) * t.points for axis, t in zip(geometry.axes, per_axis, strict=True))
-    return 4 * tiled * (geometry.input_shape[-1] + geometry.kernel_shape[-1])
+def _image_tiles(geometry: ConvGeometry, per_axis: Sequence[Transforms]) -> int:
+    return math.prod(tiles_along(axis, t) for axis, t in zip(geometry.axes, per_axis, strict=True))
+
+
+def _tile_bytes(geometry: ConvGeometry, per_axis: Sequence[Transforms]) -> int:
+    """The size of V and the products of one tile."""
+    return 4 * math.prod(t.points for t in per_axis) * (geometry.input_shape[-1] + geometry.kernel_shape[-1])

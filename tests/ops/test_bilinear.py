@@ -1,4 +1,4 @@
-"""What the primitives are compiled to: Winograd's passes in blocks are functions, which equal layers share."""
+"""What the primitives are compiled to: Winograd's passes are functions, which equal layers share."""
 
 import re
 from functools import partial
@@ -43,7 +43,7 @@ def test_equal_layers_share_one_function_for_each_operation():
     assert functions(BLOCKS, layers=3) == (3, 9)
 
 
-def test_of_a_single_block_only_the_kernel_gradient_is_a_function():
+def test_of_few_images_only_the_kernel_gradient_is_a_function():
     assert functions(ONE_BLOCK, layers=3) == (1, 3)
 
 

@@ -78,7 +78,7 @@ def test_any_case_in_tiles_of_two_is_xlas(geometry):
 @settings(max_examples=12)
 @given(conv_cases().map(without_options).map(first_axis), st.sampled_from(TILES), st.sampled_from([1, 500, 2**23]))
 def test_any_case_of_one_axis_in_any_tiles_and_blocks_is_xlas(geometry, tile, block_bytes):
-    with mock.patch.object(winograd, "BLOCK_BYTES", block_bytes):
+    with mock.patch.multiple(winograd, BLOCK_BYTES=block_bytes, FEWEST_ROWS=1):
         assert_same_as_xlas(geometry, tile=tile)
 
 
@@ -86,30 +86,41 @@ def test_any_case_of_one_axis_in_any_tiles_and_blocks_is_xlas(geometry, tile, bl
 def test_blocks_of_any_size_are_xlas(images, monkeypatch):
     image_bytes = 4 * 4 * 6 * (3 + 4)  # 4 tiles of 6 points, 3 and 4 channels
     monkeypatch.setattr(winograd, "BLOCK_BYTES", max(images * image_bytes, 1))
+    monkeypatch.setattr(winograd, "FEWEST_ROWS", 1)
     assert_same_as_xlas(ONE_AXIS, tile=4)
+
+
+def loops(geometry, **options) -> bool:
+    """Whether a convolution is a loop over blocks."""
+    arrays = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (geometry.input_shape, geometry.kernel_shape)]
+    return "scan" in str(jax.make_jaxpr(lambda x, w: winograd.convolve(x, w, geometry, **options))(*arrays))
 
 
 def test_images_of_two_blocks_are_treated_as_one(monkeypatch):
     n, image_bytes = ONE_AXIS.input_shape[0], 4 * 4 * 6 * (3 + 4)
-
-    def program():
-        return str(jax.make_jaxpr(lambda x, w: winograd.convolve(x, w, ONE_AXIS, tile=4))(*arrays))
-
-    arrays = [jnp.zeros(shape) for shape in (ONE_AXIS.input_shape, ONE_AXIS.kernel_shape)]
+    monkeypatch.setattr(winograd, "FEWEST_ROWS", 1)
     monkeypatch.setattr(winograd, "BLOCK_BYTES", n * image_bytes // 2 + 1)
-    assert "scan" not in program()
+    assert not loops(ONE_AXIS, tile=4)
     monkeypatch.setattr(winograd, "BLOCK_BYTES", n * image_bytes // 3)
-    assert "scan" in program()
+    assert loops(ONE_AXIS, tile=4)
+
+
+@pytest.mark.parametrize("channels", [32, 256, 1024])
+def test_a_block_has_rows_enough_for_its_products_however_many_channels(channels):
+    """Images of 4 tiles."""
+    of_images = [ConvGeometry.resolve((n, 8, 8, channels), (3, 3, channels, channels)) for n in (64, 128, 1024)]
+    assert [loops(geometry) for geometry in of_images] == [False, channels > 128, True]
 
 
 def test_blocks_of_two_axes_are_xlas(monkeypatch):
     monkeypatch.setattr(winograd, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(winograd, "FEWEST_ROWS", 1)
     assert_same_as_xlas(GEOMETRIES["even window"], tile=2)
 
 
 @pytest.mark.parametrize(("window", "points"), [((3, 3), 36), ((1, 5), 8), ((2, 3), 30)])
 def test_each_point_is_a_product_by_itself(window, points):
-    geometry = ConvGeometry.resolve((2, 8, 8, 3), (*window, 3, 4))
+    geometry = ConvGeometry.resolve((20, 8, 8, 3), (*window, 3, 4))
     assert [text.count("stablehlo.dot_general") for text in lowered(geometry)] == [points, points, points]
 
 
@@ -132,7 +143,6 @@ def test_rounding_grows_with_the_tile_and_stays_small():
 @pytest.mark.parametrize("window", sorted(set(winograd.TILES) - {1}))
 def test_each_windows_own_tile_rounds_little(window):
     """Well below 1e-5 where ``auto`` takes it, also where data have a mean; how near depends on the instructions."""
-    most = 8e-6 if window <= winograd.LONGEST_WINDOW else 1e-5
     with jax.enable_x64(True):
         geometry = ConvGeometry.resolve((2, 24, 24, 32), (window, window, 32, 32))
         transformed, exact = all_three(winograd, geometry), all_three(direct, geometry)
@@ -140,7 +150,7 @@ def test_each_windows_own_tile_rounds_little(window):
             arrays = [a + np.float32(mean) for a in random(geometry, "float32")]
             expected = exact(*(a.astype("float64") for a in arrays))
             for actual, right in zip(transformed(*arrays), expected, strict=True):
-                assert relative_error(actual, right) < most
+                assert relative_error(actual, right) < 1e-5
 
 
 def relative_error(actual, expected):
@@ -194,12 +204,20 @@ def test_all_products_are_matrix_products_of_the_precision_asked_for():
         assert "stablehlo.convolution" not in text
 
 
-@pytest.mark.parametrize(("images", "tile"), [(1, 2), (2, 4)])
-def test_tiles_are_small_where_they_would_be_fewer_than_the_channels(images, tile):
+@pytest.mark.parametrize(("images", "tile"), [(16, 2), (17, 4)])
+def test_tiles_are_small_where_they_are_few(images, tile):
     geometry = ConvGeometry.resolve((images, 8, 8, 8), (3, 3, 8, 8))
     assert winograd.tiles(geometry) == 4 * images
     assert lowered(geometry) == lowered(geometry, tile=tile)
     assert lowered(geometry) != lowered(geometry, tile=6 - tile)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "saved", "ratio"),
+    [((3, 3, 8, 5), 8 * (9 - 2.25), 4), ((2, 2, 1, 1), 4 - 25 / 16, 64 / 25), ((1, 5, 2, 2), 2 * 3, 2.5)],
+)
+def test_the_products_saved_are_those_of_the_sum_less_those_of_the_points(kernel, saved, ratio):
+    assert winograd.products_saved(ConvGeometry.resolve((1, 9, 9, kernel[2]), kernel)) == pytest.approx((saved, ratio))
 
 
 @pytest.mark.parametrize("window", winograd.TILES)
