@@ -14,14 +14,15 @@ from jaxtyping import Array
 from jaxcnn.ops.lifetimes import first_element, not_before, zeros_after
 
 
-def images_per_block(n, image_bytes: int, block_bytes: int):
-    """How many images make a block of about ``block_bytes``; all n, where that is only known at run time.
+def images_per_block(n, image_size: int, block_size: int):
+    """How many images make a block of about ``block_size``; all n, where that is only known at run time.
 
+    Sizes are in any unit: bytes, or rows of a product.
     A divisor of n, unless the largest that fits is less than half of what would: then some images are left over.
     """
     if not isinstance(n, int):
         return n
-    most = max(min(block_bytes // max(image_bytes, 1), n), 1)
+    most = max(min(block_size // max(image_size, 1), n), 1)
     divisor = next((block for block in range(most, 0, -1) if n % block == 0), 1)
     return divisor if 2 * divisor >= most else most
 

@@ -62,7 +62,8 @@ TILES = {1: 1, 2: 4, 3: 4, 4: 4, 5: 4, 6: 3, 7: 2}
 """m for each r: few multiplications at a float32 error well below 1e-5."""
 
 FEW_TILES = 64
-"""Up to so many, tiles of two outputs are quicker: products with so few rows are bound by reading U."""
+"""Up to so many, tiles of two outputs are quicker: products with so few rows are bound by reading U. Not for long
+windows, which save the less by small tiles."""
 
 FEWEST_TILES = 12
 """Tiles full of outputs from which the transform of a kernel or its gradient is worth while."""
@@ -71,7 +72,7 @@ FEWEST_CHANNELS = {2: 16, 3: 8}
 """Channels in and out from which windows along so many axes are worth the transforms."""
 
 LONG_WINDOW, MOST_SUMMED = 5, 256
-"""From so long windows on, sums over more channels are too far from exact to be chosen unasked: 1e-5 at 512."""
+"""Windows from which a sum over more channels than that is too far from exact to be chosen unasked: 1e-5 at 512."""
 
 
 def limit(geometry: ConvGeometry) -> str | None:
@@ -226,7 +227,7 @@ def _rows(a: Array) -> Array:
 
 def _transforms(geometry: ConvGeometry, tile: int | None) -> list[Transforms]:
     """F(m, r) for each spatial axis; an axis of one tap has nothing to gain."""
-    if tile is None and tiles(geometry) <= FEW_TILES:
+    if tile is None and tiles(geometry) <= FEW_TILES and max(geometry.kernel_shape[:-2]) < LONG_WINDOW:
         tile = 2
     return [
         transforms(TILES[axis.window] if tile is None or axis.window == 1 else tile, axis.window)

@@ -251,6 +251,7 @@ REALISTIC = [
     pytest.param((2, 7, 7, 128), (3, 3, 128, 128), {}, id="few tiles"),
     pytest.param((16, 16, 16, 3), (3, 3, 3, 32), {}, id="first layer"),
     pytest.param((8, 14, 14, 32), (5, 5, 32, 32), {}, id="5x5", marks=pytest.mark.slow),
+    pytest.param((2, 12, 12, 256), (7, 7, 256, 256), {}, id="7x7, longest sums", marks=pytest.mark.slow),
     pytest.param((8, 14, 14, 64), (1, 1, 64, 64), {}, id="1x1"),
     pytest.param((4, 14, 14, 64), (3, 3, 1, 64), {"feature_group_count": 64}, id="depthwise"),
     pytest.param((4, 28, 28, 32), (3, 3, 32, 64), {"strides": 2}, id="strides", marks=pytest.mark.slow),

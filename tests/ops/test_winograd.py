@@ -143,6 +143,7 @@ def test_rounding_grows_with_the_tile_and_stays_small():
 @pytest.mark.parametrize("window", sorted(set(winograd.TILES) - {1}))
 def test_each_windows_own_tile_rounds_little(window):
     """Well below 1e-5 where ``auto`` takes it, also where data have a mean; how near depends on the instructions."""
+    most = 8e-6 if window <= 6 else 1e-5
     with jax.enable_x64(True):
         geometry = ConvGeometry.resolve((2, 24, 24, 32), (window, window, 32, 32))
         transformed, exact = all_three(winograd, geometry), all_three(direct, geometry)
@@ -150,7 +151,7 @@ def test_each_windows_own_tile_rounds_little(window):
             arrays = [a + np.float32(mean) for a in random(geometry, "float32")]
             expected = exact(*(a.astype("float64") for a in arrays))
             for actual, right in zip(transformed(*arrays), expected, strict=True):
-                assert relative_error(actual, right) < 1e-5
+                assert relative_error(actual, right) < most
 
 
 def relative_error(actual, expected):
@@ -204,9 +205,9 @@ def test_all_products_are_matrix_products_of_the_precision_asked_for():
         assert "stablehlo.convolution" not in text
 
 
-@pytest.mark.parametrize(("images", "tile"), [(16, 2), (17, 4)])
-def test_tiles_are_small_where_they_are_few(images, tile):
-    geometry = ConvGeometry.resolve((images, 8, 8, 8), (3, 3, 8, 8))
+@pytest.mark.parametrize(("images", "window", "tile"), [(16, 3, 2), (17, 3, 4), (16, 5, 4)])
+def test_tiles_are_small_where_they_are_few_of_short_windows(images, window, tile):
+    geometry = ConvGeometry.resolve((images, 8, 8, 8), (window, window, 8, 8))
     assert winograd.tiles(geometry) == 4 * images
     assert lowered(geometry) == lowered(geometry, tile=tile)
     assert lowered(geometry) != lowered(geometry, tile=6 - tile)
