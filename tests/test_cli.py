@@ -316,6 +316,7 @@ def test_a_corrupt_checkpoint_is_named(lab, capsys, tmp_path):
     assert f"damaged: {victim.relative_to(copy / 'checkpoints')}" in err
 
 
+@pytest.mark.slow
 def test_a_diverging_run_exits_with_1_and_names_the_step(capsys, tmp_path):
     status, _, err = run(capsys, "train", "--data", "lab", "--learning-rate", "1e38", *SMALL)
     assert (status, err.count("\n")) == (1, 1)
@@ -323,6 +324,7 @@ def test_a_diverging_run_exits_with_1_and_names_the_step(capsys, tmp_path):
     assert (tmp_path / "runs" / "lab-1" / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_a_second_run_is_given_the_next_number(capsys, tmp_path):
     for number in (1, 2):
         assert run(capsys, "train", "--data", "lab", *SMALL)[0] == 0

@@ -111,6 +111,7 @@ def test_other_errors_are_shown_without_the_checker(output, test, error):
     assert "pytest_jaxcnn" not in text
 
 
+@pytest.mark.slow
 def test_a_seed_repeats_the_numbers_with_xdist_too(project, output):
     seed = re.search(r"--gradcheck-seed=(\d+)", output)[1]
     again = run(project, f"--gradcheck-seed={seed}", "-n", "2", "-k", "test_wrong or test_own_seed")

@@ -11,16 +11,19 @@ def checked():
     return list(selfcheck.run(0))
 
 
+@pytest.mark.slow
 def test_every_gradient_of_jaxcnn_is_right(checked):
     assert not [f"{result.case.name}: {result.report}" for result in checked if not result.report.ok]
 
 
+@pytest.mark.slow
 def test_names_are_used_once_and_arguments_are_float32(checked):
     assert len({result.case.name for result in checked}) == len(checked) > 20
     leaves = [leaf for result in checked for leaf in jax.tree.leaves(result.case.args)]
     assert {leaf.dtype for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)} == {jnp.dtype("float32")}
 
 
+@pytest.mark.slow
 def test_kinks_are_told_where_they_are_and_only_there(checked):
     kinked = {result.case.name for result in checked if result.row()[2] == "kink"}
     assert kinked == {"max_pool, all equal", "CNN and its loss, relu at 0"}

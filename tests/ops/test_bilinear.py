@@ -64,7 +64,7 @@ def test_its_gradients_are_those_of_xlas_convolution():
     jax.tree.map(assert_close, mine, xlas)
 
 
-@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize("axis_type", [pytest.param(AxisType.Auto, marks=pytest.mark.slow), AxisType.Explicit])
 def test_on_two_devices_no_image_leaves_its_own(axis_type):
     x, kernels = arrays(BLOCKS, layers=2)
     gradient = jax.jit(jax.grad(partial(loss, winograd), (0, 1)))
@@ -80,6 +80,7 @@ def test_on_two_devices_no_image_leaves_its_own(axis_type):
         assert communication not in str(compiled.as_text())
 
 
+@pytest.mark.slow
 def test_it_is_batched_and_looped_over_and_differentiated_twice():
     x, (kernel,) = arrays(BLOCKS)
 

@@ -237,6 +237,7 @@ SUPPORTED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("algorithm", "name"), SUPPORTED)
 def test_each_algorithm_named_gives_xlas_values_derivatives_and_batches(algorithm, name, monkeypatch):
     monkeypatch.setattr(winograd, "TILES", {r: min(m, 2) for r, m in winograd.TILES.items()})  # quicker to compile

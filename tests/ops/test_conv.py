@@ -29,7 +29,7 @@ def test_forward_is_the_sum(case, algorithm, dtype):
 
 
 @all_cases
-@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow), "bfloat16"])
 def test_gradients_are_those_of_xlas_convolution(case, dtype):
     with jax.enable_x64(True):
         x, kernel, g = case.arrays(dtype)
@@ -38,6 +38,7 @@ def test_gradients_are_those_of_xlas_convolution(case, dtype):
             assert_close(actual, expected)
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(conv_cases())
 def test_gradients_are_those_of_xlas_convolution_for_any_case(case):

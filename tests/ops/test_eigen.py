@@ -55,6 +55,7 @@ def test_a_large_kernel_gradient_needs_the_memory_of_a_block():
     assert compiled.memory_analysis().temp_size_in_bytes < 2 * eigen.BLOCK_BYTES
 
 
+@pytest.mark.slow
 @settings(max_examples=25, suppress_health_check=[HealthCheck.filter_too_much])
 @given(conv_cases())
 def test_random_cases(case):

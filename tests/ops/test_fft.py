@@ -38,6 +38,7 @@ def assert_same_as_xlas(geometry):
     jax.tree.map(assert_close, all_three(fft, geometry)(*random(geometry)), xlas(geometry))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_each_case_in_its_smallest_tiles_is_xlas_convolution_and_its_gradients(case, monkeypatch):
     monkeypatch.setattr(fft, "BLOCK_BYTES", 0)
@@ -67,6 +68,7 @@ def test_one_and_three_axes(geometry, block_bytes, monkeypatch):
         assert_same_as_xlas(geometry)
 
 
+@pytest.mark.slow
 def test_a_large_image_is_cut_in_tiles_and_right(monkeypatch):
     monkeypatch.setattr(fft, "BLOCK_BYTES", 2**20)
     with jax.enable_x64(True):
@@ -74,7 +76,10 @@ def test_a_large_image_is_cut_in_tiles_and_right(monkeypatch):
         assert_same_as_xlas(LARGE)
 
 
-@pytest.mark.parametrize("geometry", [LARGE, CASES["strides"].geometry], ids=["large", "small"])
+@pytest.mark.parametrize(
+    "geometry",
+    [pytest.param(LARGE, id="large", marks=pytest.mark.slow), pytest.param(CASES["strides"].geometry, id="small")],
+)
 def test_float32_is_near_float64(geometry):
     with jax.enable_x64(True):
         actual = all_three(fft, geometry)(*random(geometry, "float32"))

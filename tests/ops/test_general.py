@@ -105,6 +105,7 @@ def calls(draw):
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(calls())
 def test_the_same_for_any_layout(call):

@@ -64,6 +64,7 @@ def test_each_is_xlas_transposition_and_the_textbooks_sum(case):
     check_in_float64(case)
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(conv_cases())
 def test_the_same_for_any_case(case):
@@ -79,7 +80,7 @@ def check_in_float64(case):
 
 
 @all_cases
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "bfloat16"])
 def test_each_keeps_its_dtype(case, dtype):
     with jax.enable_x64(True):
         actual, expected = in_one_program(case)(*case.arrays(dtype))
@@ -112,6 +113,7 @@ def second_derivatives(gradients):
     return twice
 
 
+@pytest.mark.slow
 @second_cases
 def test_their_derivatives_are_those_of_xlas_transpositions(case):
     with jax.enable_x64(True):

@@ -47,7 +47,7 @@ def assert_same_as_xlas(geometry, dtype="float64"):
 
 
 @all_geometries
-@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow), "bfloat16"])
 def test_each_case_is_xlas_convolution_and_its_gradients(geometry, dtype):
     assert im2col.limit(geometry) is None
     assert_same_as_xlas(geometry, dtype)

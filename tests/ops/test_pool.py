@@ -83,6 +83,7 @@ def test_the_gradient_of_max_pool_is_its_count_of_wins(h, w, window, stride, see
     assert (gradient == np.round(gradient)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", [max_pool, avg_pool])
 def test_forward_mode_agrees_with_reverse_and_second_derivatives_exist(pool):
     x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 4, 4, 1)), jnp.float32)

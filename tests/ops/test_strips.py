@@ -36,6 +36,7 @@ def seen(x, axis):
     return jnp.stack([padded[:, t : t + axis.output_size] for t in range(axis.window)], -1)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(strips())
 def test_mapped_strips_are_the_whole(case):
@@ -50,6 +51,7 @@ def test_mapped_strips_are_the_whole(case):
     np.testing.assert_array_equal(*both(x))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(strips())
 def test_summed_strips_are_the_whole(case):

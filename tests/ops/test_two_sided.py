@@ -51,11 +51,12 @@ def assert_same_as_xlas(geometry, dtype="float64"):
 
 
 @all_geometries
-@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow), "bfloat16"])
 def test_each_case_is_xlas_kernel_gradient(geometry, dtype):
     assert_same_as_xlas(geometry, dtype)
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(conv_cases(), st.sampled_from([1, 3000, two_sided.BLOCK_BYTES]))
 def test_any_case_in_blocks_of_any_size_is_xlas(case, block_bytes):

@@ -75,6 +75,7 @@ def test_any_case_in_tiles_of_two_is_xlas(geometry):
     assert_same_as_xlas(geometry, tile=2)
 
 
+@pytest.mark.slow
 @settings(max_examples=12)
 @given(conv_cases().map(without_options).map(first_axis), st.sampled_from(TILES), st.sampled_from([1, 500, 2**23]))
 def test_any_case_of_one_axis_in_any_tiles_and_blocks_is_xlas(geometry, tile, block_bytes):
@@ -140,6 +141,7 @@ def test_rounding_grows_with_the_tile_and_stays_small():
         assert of_two < of_four < of_six
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", sorted(set(winograd.TILES) - {1}))
 def test_each_windows_own_tile_rounds_little(window):
     """Well below 1e-5 where ``auto`` takes it, also where data have a mean; how near depends on the instructions."""

@@ -49,6 +49,7 @@ def test_value_and_gradients_are_laxs(case):
     assert_it_is_lax(case)
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(conv_cases())
 def test_value_and_gradients_are_laxs_for_any_case(case):

@@ -45,6 +45,7 @@ def relative_error(actual, expected):
     return np.linalg.norm(actual - np.asarray(expected)) / np.linalg.norm(expected)
 
 
+@pytest.mark.slow
 @both_problems
 @pytest.mark.parametrize("steps", [1, 100])
 def test_training_is_that_of_jax_and_optax(kind, steps):

@@ -229,6 +229,7 @@ def test_no_second_derivatives_where_the_gradient_is_infinite():
     assert "no second derivatives" in str(report)
 
 
+@pytest.mark.slow
 def test_ten_million_elements():
     report = check_gradients(lambda x: jnp.sum(x * x), jnp.ones(10_000_000))
     assert report.ok

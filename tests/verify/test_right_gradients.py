@@ -10,7 +10,7 @@ CHUNK = 10
 ALL = range(len(FAMILIES))
 """Every family at a shape of its own, with ``VALUES`` draws of its arguments."""
 
-SOME = ALL[::10]
+SOME = ALL[::50]
 SECOND_ORDER = [number for number in ALL if is_smooth(number * VALUES)][::4]
 
 

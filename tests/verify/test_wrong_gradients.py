@@ -15,7 +15,15 @@ def check(wrong: Wrong, size: int, dtype: str, seed: int = 0) -> GradientReport:
         return check_gradients(f, *arguments, order=wrong.order, seed=seed)
 
 
-@pytest.mark.parametrize("name", WRONG)
+LONG = ("network", "softmax loss", "max-pool", "layer norm", "batch norm")
+"""What is long to differentiate."""
+
+
+def marked(name):
+    return pytest.param(name, marks=pytest.mark.slow) if name.startswith(LONG) else name
+
+
+@pytest.mark.parametrize("name", [marked(name) for name in WRONG])
 def test_found(name):
     wrong = WRONG[name]
     # One of the two a bug keeps the suite short; what the checker does depends on the bug more than on either.
