@@ -33,9 +33,12 @@ WINOGRAD_PRODUCTS, WINOGRAD_BATCH_PRODUCTS, WINOGRAD_GRADIENT_PRODUCTS = 2 * 10*
 """Products of all outputs, times the share of the tiles that are outputs, from which transforms are ahead of one call
 of Eigen: of a convolution, of one with few channels or many images, and of a kernel gradient of such a one."""
 
-WINOGRAD_TILES, WINOGRAD_SAVED, WINOGRAD_RATIO = 32, 130, 3
-"""Tiles full of outputs, multiplications saved for an output, and how many times fewer there are, from which a
-convolution's transforms are worth while: not 16 channels by 3×3, and not 2×2."""
+WINOGRAD_LINE_PRODUCTS = 10**8
+"""The same of a convolution with windows along one axis: its 8 or 9 products are larger, or have a core each idle."""
+
+WINOGRAD_TILES, WINOGRAD_SAVED, WINOGRAD_RATIO = 32, 130, 3**0.5
+"""Tiles full of outputs, multiplications saved for an output, and how many times fewer there are for each axis, from
+which a convolution's transforms are worth while: not 16 channels by 3×3, and not 2×2."""
 
 MOST_ZEROS = 1.35
 """How many times as many products, those with zeros counted, polyphase may have."""
@@ -134,7 +137,10 @@ def _transforms_pay(geometry: ConvGeometry, dtype, precision) -> bool:
     if len(geometry.axes) > 2:
         return True
     saved, ratio = winograd.products_saved(geometry)
-    least = WINOGRAD_BATCH_PRODUCTS if _is_short(geometry) else WINOGRAD_PRODUCTS
+    if winograd.is_line(geometry):
+        least = WINOGRAD_LINE_PRODUCTS
+    else:
+        least = WINOGRAD_BATCH_PRODUCTS if _is_short(geometry) else WINOGRAD_PRODUCTS
     return (
         winograd.full_tiles(geometry) >= WINOGRAD_TILES
         and saved >= WINOGRAD_SAVED

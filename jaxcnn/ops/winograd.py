@@ -15,7 +15,8 @@ XLA's CPU backend runs the product of a block on one core, and products side by 
 each point is a product by itself.
 
 Rounding grows with the powers of the points: in float32, relative to float64, F(2, 3) is as exact as the sum (5e-7),
-F(4, 3) about 3e-6, F(4, 5) about 5e-6, F(6, 3) up to 2e-5 (``tests/ops/test_winograd.py`` holds them to that).
+F(4, 3) about 3e-6, F(4, 5) about 5e-6, F(6, 3) up to 2e-5 (``tests/ops/test_winograd.py`` holds them to that); along
+one axis F(6, 3) has 2e-6, F(5, 5) and F(3, 7) up to 7e-6.
 """
 
 import math
@@ -61,18 +62,25 @@ MOST_BLOCKS = 4
 TILES = {1: 1, 2: 4, 3: 4, 4: 4, 5: 4, 6: 3, 7: 2}
 """m for each r: few multiplications at a float32 error well below 1e-5."""
 
+LINE_TILES = {1: 1, 2: 4, 3: 6, 4: 5, 5: 5, 6: 4, 7: 3}
+"""m where windows are along one axis: larger, for rounding grows only once, and more points keep the cores busy."""
+
+LINE_BLOCKS = 4
+"""How many times as large a convolution's blocks are then: of the 8 or 9 products each is to have work for all cores."""
+
 FEW_TILES = 64
 """Up to so many, tiles of two outputs are quicker: products with so few rows are bound by reading U. Not for long
-windows, which save the less by small tiles."""
+windows and those along one axis, which save the less by small tiles."""
 
 FEWEST_TILES = 12
 """Tiles full of outputs from which the transform of a kernel or its gradient is worth while."""
 
-FEWEST_CHANNELS = {2: 16, 3: 8}
+FEWEST_CHANNELS = {1: 32, 2: 16, 3: 8}
 """Channels in and out from which windows along so many axes are worth the transforms."""
 
 LONG_WINDOW, MOST_SUMMED = 5, 256
-"""Windows from which a sum over more channels than that is too far from exact to be chosen unasked: 1e-5 at 512."""
+"""Windows along several axes from which a sum over more channels than that is too far from exact to be chosen unasked:
+1e-5 at 512."""
 
 
 def limit(geometry: ConvGeometry) -> str | None:
@@ -143,14 +151,14 @@ def kernel_gradient(
 def tiles(geometry: ConvGeometry) -> int:
     """Rows of each product, with the windows' own tiles; without end, where the images are only known at run time."""
     n = geometry.input_shape[0]
-    per_image = math.prod(-(-axis.output_size // TILES[axis.window]) for axis in geometry.axes)
+    per_image = math.prod(-(-axis.output_size // m) for axis, m in zip(geometry.axes, _tile(geometry), strict=True))
     return n * per_image if isinstance(n, int) else sys.maxsize
 
 
 def filled(geometry: ConvGeometry) -> float:
     """The share of the tiles that are outputs: the last ones of 14 outputs in tiles of 4 stand over by 2."""
-    axes = [(axis.output_size, TILES[axis.window]) for axis in geometry.axes]
-    return math.prod(o / (-(-o // m) * m) for o, m in axes)
+    sizes = (axis.output_size for axis in geometry.axes)
+    return math.prod(o / (-(-o // m) * m) for o, m in zip(sizes, _tile(geometry), strict=True))
 
 
 def full_tiles(geometry: ConvGeometry) -> float:
@@ -159,10 +167,14 @@ def full_tiles(geometry: ConvGeometry) -> float:
 
 
 def products_saved(geometry: ConvGeometry) -> tuple[float, float]:
-    """Of the sum's multiplications for an output: how many are saved, and how many times fewer are left."""
+    """Of the sum's multiplications for an output: how many are saved, and how many times fewer are left for each axis.
+
+    The second is the geometric mean over the axes that the windows are along.
+    """
     window, c_in = geometry.kernel_shape[:-2], geometry.kernel_shape[-2]
-    summed, left = math.prod(window), math.prod((TILES[r] + r - 1) / TILES[r] for r in window)
-    return c_in * (summed - left), summed / left
+    summed = math.prod(window)
+    left = math.prod((m + r - 1) / m for m, r in zip(_tile(geometry), window, strict=True))
+    return c_in * (summed - left), (summed / left) ** (1 / len(_windows(geometry)))
 
 
 def is_exact_enough(dtype, precision) -> bool:
@@ -177,17 +189,19 @@ def is_large(geometry: ConvGeometry) -> bool:
 
 
 def pays(geometry: ConvGeometry, dtype, precision) -> bool:
-    """Where it is exact enough, with channels enough to pay for the transforms and products enough to fill two cores.
-
-    Those are made side by side, one for each point: along one axis there are too few.
-    """
+    """Where it is exact enough, with channels and tiles enough to pay for the transforms."""
     if limit(geometry) or not is_exact_enough(dtype, precision):
         return False
-    windows = [axis.window for axis in geometry.axes if axis.window > 1]
+    windows = _windows(geometry)
     c_in, c_out = geometry.kernel_shape[-2:]
-    if len(windows) < 2 or min(c_in, c_out) < FEWEST_CHANNELS[len(windows)] or full_tiles(geometry) < FEWEST_TILES:
+    if not windows or min(c_in, c_out) < FEWEST_CHANNELS[len(windows)] or full_tiles(geometry) < FEWEST_TILES:
         return False
-    return max(windows) < LONG_WINDOW or max(c_in, c_out) <= MOST_SUMMED
+    return len(windows) < 2 or max(windows) < LONG_WINDOW or max(c_in, c_out) <= MOST_SUMMED
+
+
+def is_line(geometry: ConvGeometry) -> bool:
+    """Whether the windows are along one axis."""
+    return len(_windows(geometry)) < 2
 
 
 def _filter(x: Array, kernel: Array, contracted: int, geometry: ConvGeometry, precision, tile: int | None) -> Array:
@@ -203,10 +217,11 @@ def _filter(x: Array, kernel: Array, contracted: int, geometry: ConvGeometry, pr
         (y,) = keep(v, products[-1], [output_tiles(lax.optimization_barrier(products), per_axis)])
         return lax.slice(y, (0,) * y.ndim, (x.shape[0], *geometry.output_shape[1:])).astype(x.dtype)
 
-    rows = _rows_per_strip(geometry, per_axis)
+    times = LINE_BLOCKS if is_line(geometry) else 1
+    rows = _rows_per_strip(geometry, per_axis, times)
     if rows:
         return map_strips(partial(block, geometry=_strip(geometry, rows)), rows, geometry.axes[0], x)
-    return map_blocks(block, _images_per_block(geometry, per_axis), x)
+    return map_blocks(block, _images_per_block(geometry, per_axis, times), x)
 
 
 def _check_dtype(dtype) -> None:
@@ -225,25 +240,38 @@ def _rows(a: Array) -> Array:
     return a.reshape(-1, a.shape[-1])
 
 
+def _windows(geometry: ConvGeometry) -> list[int]:
+    """Along the axes that have windows of more than one tap."""
+    return [axis.window for axis in geometry.axes if axis.window > 1]
+
+
+def _tile(geometry: ConvGeometry) -> list[int]:
+    """m along each axis."""
+    m = LINE_TILES if is_line(geometry) else TILES
+    return [m[axis.window] for axis in geometry.axes]
+
+
 def _transforms(geometry: ConvGeometry, tile: int | None) -> list[Transforms]:
     """F(m, r) for each spatial axis; an axis of one tap has nothing to gain."""
-    if tile is None and tiles(geometry) <= FEW_TILES and max(geometry.kernel_shape[:-2]) < LONG_WINDOW:
+    is_long = is_line(geometry) or max(geometry.kernel_shape[:-2]) >= LONG_WINDOW
+    if tile is None and tiles(geometry) <= FEW_TILES and not is_long:
         tile = 2
     return [
-        transforms(TILES[axis.window] if tile is None or axis.window == 1 else tile, axis.window)
-        for axis in geometry.axes
+        transforms(m if tile is None or axis.window == 1 else tile, axis.window)
+        for axis, m in zip(geometry.axes, _tile(geometry), strict=True)
     ]
 
 
-def _images_per_block(geometry: ConvGeometry, per_axis: Sequence[Transforms]):
-    """Images whose tiles are a block's rows; or all of them."""
+def _images_per_block(geometry: ConvGeometry, per_axis: Sequence[Transforms], times: int = 1):
+    """Images whose tiles are the rows of a block, ``times`` as large as others; or all of them."""
     n, image_tiles = geometry.input_shape[0], _image_tiles(geometry, per_axis)
-    if isinstance(n, int) and n * image_tiles * _tile_bytes(geometry, per_axis) <= WHOLE_BLOCKS * BLOCK_BYTES:
+    whole = max(WHOLE_BLOCKS, times) * BLOCK_BYTES
+    if isinstance(n, int) and n * image_tiles * _tile_bytes(geometry, per_axis) <= whole:
         return n
-    return images_per_block(n, image_tiles, _rows_per_block(geometry, per_axis))
+    return images_per_block(n, image_tiles, times * _rows_per_block(geometry, per_axis))
 
 
-def _rows_per_strip(geometry: ConvGeometry, per_axis: Sequence[Transforms]) -> int:
+def _rows_per_strip(geometry: ConvGeometry, per_axis: Sequence[Transforms], times: int = 1) -> int:
     """Rows of outputs whose tiles are a block's rows, or those of one tile; 0 where images are not cut."""
     image_tiles, block = _image_tiles(geometry, per_axis), _rows_per_block(geometry, per_axis)
     n = geometry.input_shape[0]
@@ -251,7 +279,7 @@ def _rows_per_strip(geometry: ConvGeometry, per_axis: Sequence[Transforms]) -> i
         return 0
     axis, t = geometry.axes[0], per_axis[0]
     tiles = tiles_along(axis, t)
-    strips = min(-(-image_tiles // block), tiles)
+    strips = min(-(-image_tiles // (times * block)), tiles)
     return min(-(-tiles // strips) * len(t.output), axis.output_size)
 
 

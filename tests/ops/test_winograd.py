@@ -91,19 +91,32 @@ def test_blocks_of_any_size_are_xlas(images, monkeypatch):
     assert_same_as_xlas(ONE_AXIS, tile=4)
 
 
-def loops(geometry, **options) -> bool:
-    """Whether a convolution is a loop over blocks."""
-    arrays = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (geometry.input_shape, geometry.kernel_shape)]
-    return "scan" in str(jax.make_jaxpr(lambda x, w: winograd.convolve(x, w, geometry, **options))(*arrays))
+def loops(geometry, f=winograd.convolve, **options) -> bool:
+    """Whether a convolution is a loop over blocks; or its kernel gradient."""
+    shapes = [geometry.input_shape, geometry.kernel_shape if f is winograd.convolve else geometry.output_shape]
+    arrays = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+    return "scan" in str(jax.make_jaxpr(lambda a, b: f(a, b, geometry, **options))(*arrays))
 
 
-def test_images_of_two_blocks_are_treated_as_one(monkeypatch):
-    n, image_bytes = ONE_AXIS.input_shape[0], 4 * 4 * 6 * (3 + 4)
+@pytest.mark.parametrize(
+    ("axes", "f", "blocks"),
+    [
+        (1, winograd.convolve, 4),
+        (1, winograd.kernel_gradient, 2),
+        (2, winograd.convolve, 2),
+        (2, winograd.kernel_gradient, 2),
+    ],
+)
+def test_images_of_so_many_blocks_are_treated_as_one(axes, f, blocks, monkeypatch):
+    n, window = 40, (3, 3) if axes == 2 else (3, 1)
+    geometry = ConvGeometry.resolve((n, 8, 8, 3), (*window, 3, 4))
+    tiles, points = (4, 36) if axes == 2 else (16, 6)
+    image_bytes = 4 * tiles * points * (3 + 4)
     monkeypatch.setattr(winograd, "FEWEST_ROWS", 1)
-    monkeypatch.setattr(winograd, "BLOCK_BYTES", n * image_bytes // 2 + 1)
-    assert not loops(ONE_AXIS, tile=4)
-    monkeypatch.setattr(winograd, "BLOCK_BYTES", n * image_bytes // 3)
-    assert loops(ONE_AXIS, tile=4)
+    monkeypatch.setattr(winograd, "BLOCK_BYTES", n * image_bytes // blocks + 1)
+    assert not loops(geometry, f, tile=4)
+    monkeypatch.setattr(winograd, "BLOCK_BYTES", n * image_bytes // (blocks + 1))
+    assert loops(geometry, f, tile=4)
 
 
 @pytest.mark.parametrize("channels", [32, 256, 1024])
@@ -119,7 +132,7 @@ def test_blocks_of_two_axes_are_xlas(monkeypatch):
     assert_same_as_xlas(GEOMETRIES["even window"], tile=2)
 
 
-@pytest.mark.parametrize(("window", "points"), [((3, 3), 36), ((1, 5), 8), ((2, 3), 30)])
+@pytest.mark.parametrize(("window", "points"), [((3, 3), 36), ((1, 5), 9), ((2, 3), 30)])
 def test_each_point_is_a_product_by_itself(window, points):
     geometry = ConvGeometry.resolve((20, 8, 8, 3), (*window, 3, 4))
     assert [text.count("stablehlo.dot_general") for text in lowered(geometry)] == [points, points, points]
@@ -154,6 +167,20 @@ def test_each_windows_own_tile_rounds_little(window):
             expected = exact(*(a.astype("float64") for a in arrays))
             for actual, right in zip(transformed(*arrays), expected, strict=True):
                 assert relative_error(actual, right) < most
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("window", sorted(set(winograd.LINE_TILES) - {1}))
+def test_along_one_axis_each_windows_own_tile_rounds_little_however_long_the_sums(window):
+    with jax.enable_x64(True):
+        for channels in (32, 512):
+            geometry = ConvGeometry.resolve((2, 96, channels), (window, channels, channels))
+            transformed, exact = all_three(winograd, geometry), all_three(direct, geometry)
+            for mean in (0, 3):
+                arrays = [a + np.float32(mean) for a in random(geometry, "float32")]
+                expected = exact(*(a.astype("float64") for a in arrays))
+                for actual, right in zip(transformed(*arrays), expected, strict=True):
+                    assert relative_error(actual, right) < 8e-6
 
 
 def relative_error(actual, expected):
@@ -215,9 +242,15 @@ def test_tiles_are_small_where_they_are_few_of_short_windows(images, window, til
     assert lowered(geometry) != lowered(geometry, tile=6 - tile)
 
 
+def test_tiles_are_large_of_windows_along_one_axis_however_few():
+    geometry = ConvGeometry.resolve((2, 12, 8), (3, 8, 8))
+    assert winograd.tiles(geometry) == 4
+    assert lowered(geometry) == lowered(geometry, tile=6)
+
+
 @pytest.mark.parametrize(
     ("kernel", "saved", "ratio"),
-    [((3, 3, 8, 5), 8 * (9 - 2.25), 4), ((2, 2, 1, 1), 4 - 25 / 16, 64 / 25), ((1, 5, 2, 2), 2 * 3, 2.5)],
+    [((3, 3, 8, 5), 8 * (9 - 2.25), 2), ((2, 2, 1, 1), 4 - 25 / 16, 8 / 5), ((1, 5, 2, 2), 2 * (5 - 1.8), 5 / 1.8)],
 )
 def test_the_products_saved_are_those_of_the_sum_less_those_of_the_points(kernel, saved, ratio):
     assert winograd.products_saved(ConvGeometry.resolve((1, 9, 9, kernel[2]), kernel)) == pytest.approx((saved, ratio))
@@ -225,7 +258,7 @@ def test_the_products_saved_are_those_of_the_sum_less_those_of_the_points(kernel
 
 @pytest.mark.parametrize("window", winograd.TILES)
 def test_each_window_has_a_tile_that_there_are_points_for(window):
-    for m in (winograd.TILES[window], 2):
+    for m in (winograd.TILES[window], winograd.LINE_TILES[window], 2):
         assert transforms(m, window).points == m + window - 1
 
 
