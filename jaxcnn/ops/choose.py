@@ -36,9 +36,12 @@ of Eigen: of a convolution, of one with few channels or many images, and of a ke
 WINOGRAD_LINE_PRODUCTS = 10**8
 """The same of a convolution with windows along one axis: its 8 or 9 products are larger, or have a core each idle."""
 
-WINOGRAD_TILES, WINOGRAD_SAVED, WINOGRAD_RATIO = 32, 130, 3**0.5
-"""Tiles full of outputs, multiplications saved for an output, and how many times fewer there are for each axis, from
-which a convolution's transforms are worth while: not 16 channels by 3×3, and not 2×2."""
+WINOGRAD_TILES = 32
+"""Tiles full of outputs from which a convolution's transforms are worth while."""
+
+WINOGRAD_RATIO, WINOGRAD_SAVED, WINOGRAD_SAVED_BY_FEW = 3**0.5, 130, 300
+"""The sum's multiplications over those that transforms leave, for each axis, and how many are saved for an output, from
+which they are worth while: not 16 channels by 3×3. Of windows as small as 2×2, less than the first, how many more."""
 
 MOST_ZEROS = 1.35
 """How many times as many products, those with zeros counted, polyphase may have."""
@@ -88,14 +91,14 @@ def rule_of_thumb(operation: Operation, geometry: ConvGeometry, dtype, precision
 
 def _of_kernel_gradient(geometry: ConvGeometry, dtype, precision) -> str:
     """Never XLA's: inside a loop it is a hundred times slower than outside."""
+    if _gradient_transforms_pay(geometry, dtype, precision):
+        return "winograd"
+    if _phases_fit(geometry) and _gradient_transforms_pay(polyphase.with_strides_of_one(geometry), dtype, precision):
+        return "polyphase"
     # XLA's convolution is of x with g as its window.
     is_eigens = _is_eigens(geometry, dtype) and not _is_slow(geometry.input_shape[1:-1], geometry.output_shape[1:-1])
-    if winograd.pays(geometry, dtype, precision):
-        is_few = _is_short(geometry) and not _transforms_at_least(WINOGRAD_GRADIENT_PRODUCTS, geometry)
-        if not is_few or len(geometry.axes) > 2:
-            return "winograd"
-        if is_eigens and min(geometry.kernel_shape[-2:]) >= FEW_CHANNELS:
-            return "eigen"
+    if winograd.pays(geometry, dtype, precision) and is_eigens and min(geometry.kernel_shape[-2:]) >= FEW_CHANNELS:
+        return "eigen"
     return "eigen" if is_eigens and _patches_cost(geometry, dtype) else "im2col"
 
 
@@ -123,11 +126,21 @@ def _of_convolution(operation: Operation, geometry: ConvGeometry, dtype, precisi
         return "im2col"
     if _transforms_pay(geometry, dtype, precision):
         return "winograd"
+    if _phases_fit(geometry) and _transforms_pay(polyphase.with_strides_of_one(geometry), dtype, precision):
+        return "polyphase"
     if operation == "input_gradient" and _has_few_outputs(geometry):
         return "im2col"
     if _is_slow(geometry.input_shape[1:-1], window):
         return "im2col"
     return "eigen" if is_eigens else "xla"
+
+
+def _gradient_transforms_pay(geometry: ConvGeometry, dtype, precision) -> bool:
+    """Whether they make a kernel gradient quicker."""
+    if not winograd.pays(geometry, dtype, precision):
+        return False
+    is_few = _is_short(geometry) and not _transforms_at_least(WINOGRAD_GRADIENT_PRODUCTS, geometry)
+    return not is_few or len(geometry.axes) > 2
 
 
 def _transforms_pay(geometry: ConvGeometry, dtype, precision) -> bool:
@@ -136,17 +149,23 @@ def _transforms_pay(geometry: ConvGeometry, dtype, precision) -> bool:
         return False
     if len(geometry.axes) > 2:
         return True
-    saved, ratio = winograd.products_saved(geometry)
     if winograd.is_line(geometry):
         least = WINOGRAD_LINE_PRODUCTS
     else:
         least = WINOGRAD_BATCH_PRODUCTS if _is_short(geometry) else WINOGRAD_PRODUCTS
     return (
         winograd.full_tiles(geometry) >= WINOGRAD_TILES
-        and saved >= WINOGRAD_SAVED
-        and ratio >= WINOGRAD_RATIO
+        and _transforms_save_enough(geometry)
         and _transforms_at_least(least, geometry)
     )
+
+
+def _transforms_save_enough(geometry: ConvGeometry) -> bool:
+    """Whether there are enough multiplications less."""
+    summed, left = taps.products_per_output(geometry), winograd.products_per_output(geometry)
+    if summed / left >= WINOGRAD_RATIO ** len(winograd.windows_of(geometry)):
+        return summed - left >= WINOGRAD_SAVED
+    return summed - left / winograd.filled(geometry) >= WINOGRAD_SAVED_BY_FEW
 
 
 def _transforms_at_least(number: int, geometry: ConvGeometry) -> bool:

@@ -66,7 +66,7 @@ LINE_TILES = {1: 1, 2: 4, 3: 6, 4: 5, 5: 5, 6: 4, 7: 3}
 """m where windows are along one axis: larger, for rounding grows only once, and more points keep the cores busy."""
 
 LINE_BLOCKS = 4
-"""How many times as large a convolution's blocks are then: of the 8 or 9 products each is to have work for all cores."""
+"""How many times as large a convolution's blocks are then: of 8 or 9 products each is to have work for all cores."""
 
 FEW_TILES = 64
 """Up to so many, tiles of two outputs are quicker: products with so few rows are bound by reading U. Not for long
@@ -166,15 +166,10 @@ def full_tiles(geometry: ConvGeometry) -> float:
     return tiles(geometry) * filled(geometry)
 
 
-def products_saved(geometry: ConvGeometry) -> tuple[float, float]:
-    """Of the sum's multiplications for an output: how many are saved, and how many times fewer are left for each axis.
-
-    The second is the geometric mean over the axes that the windows are along.
-    """
-    window, c_in = geometry.kernel_shape[:-2], geometry.kernel_shape[-2]
-    summed = math.prod(window)
-    left = math.prod((m + r - 1) / m for m, r in zip(_tile(geometry), window, strict=True))
-    return c_in * (summed - left), (summed / left) ** (1 / len(_windows(geometry)))
+def products_per_output(geometry: ConvGeometry) -> float:
+    """Multiplications for an output, where tiles are full of them."""
+    axes = zip(geometry.axes, _tile(geometry), strict=True)
+    return geometry.kernel_shape[-2] * math.prod((m + axis.window - 1) / m for axis, m in axes)
 
 
 def is_exact_enough(dtype, precision) -> bool:
@@ -192,16 +187,21 @@ def pays(geometry: ConvGeometry, dtype, precision) -> bool:
     """Where it is exact enough, with channels and tiles enough to pay for the transforms."""
     if limit(geometry) or not is_exact_enough(dtype, precision):
         return False
-    windows = _windows(geometry)
+    windows = windows_of(geometry)
     c_in, c_out = geometry.kernel_shape[-2:]
     if not windows or min(c_in, c_out) < FEWEST_CHANNELS[len(windows)] or full_tiles(geometry) < FEWEST_TILES:
         return False
     return len(windows) < 2 or max(windows) < LONG_WINDOW or max(c_in, c_out) <= MOST_SUMMED
 
 
+def windows_of(geometry: ConvGeometry) -> list[int]:
+    """Those along the axes on which they have more than one tap."""
+    return [axis.window for axis in geometry.axes if axis.window > 1]
+
+
 def is_line(geometry: ConvGeometry) -> bool:
     """Whether the windows are along one axis."""
-    return len(_windows(geometry)) < 2
+    return len(windows_of(geometry)) < 2
 
 
 def _filter(x: Array, kernel: Array, contracted: int, geometry: ConvGeometry, precision, tile: int | None) -> Array:
@@ -238,11 +238,6 @@ def _product(a: Array, b: Array, contracted: tuple[int, int], precision) -> Arra
 def _rows(a: Array) -> Array:
     """One row for each tile: XLA transposes what is contracted over several axes, and not what it is over one."""
     return a.reshape(-1, a.shape[-1])
-
-
-def _windows(geometry: ConvGeometry) -> list[int]:
-    """Along the axes that have windows of more than one tap."""
-    return [axis.window for axis in geometry.axes if axis.window > 1]
 
 
 def _tile(geometry: ConvGeometry) -> list[int]:

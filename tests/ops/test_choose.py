@@ -32,6 +32,11 @@ RULES = {
     "7x7": (geometry((16, 14, 14, 64), (7, 7, 64, 64)), "winograd winograd winograd"),
     "5x5, sums too long to be exact": (geometry((16, 14, 14, 320), (5, 5, 320, 320)), "eigen eigen eigen"),
     "2x2": (geometry((64, 28, 28, 64), (2, 2, 64, 64)), "eigen eigen winograd"),
+    "2x2, many channels": (geometry((16, 28, 28, 128), (2, 2, 128, 128)), "winograd winograd winograd"),
+    "2x2, many channels, tiles that stand over": (
+        geometry((32, 17, 17, 256), (2, 2, 256, 128), padding="VALID"),
+        "winograd eigen winograd",
+    ),
     "few tiles": (geometry((2, 7, 7, 128), (3, 3, 128, 128)), "eigen im2col im2col"),
     "few tiles, more channels": (geometry((6, 7, 7, 512), (3, 3, 512, 512)), "eigen im2col winograd"),
     "few channels": (geometry((8, 28, 28, 16), (3, 3, 16, 16)), "xla xla im2col"),
@@ -57,7 +62,11 @@ RULES = {
     "one axis, too few products": (geometry((4, 500, 128), (3, 128, 128)), "eigen eigen winograd"),
     "one axis, many channels, long window": (geometry((4, 200, 512), (5, 512, 512)), "winograd winograd winograd"),
     "one axis, two taps": (geometry((64, 250, 256), (2, 256, 256)), "eigen eigen winograd"),
-    "one axis with strides": (geometry((16, 1000, 64), (4, 64, 64), strides=2), "eigen polyphase im2col"),
+    "one axis with strides": (geometry((16, 1000, 64), (4, 64, 64), strides=2), "eigen polyphase polyphase"),
+    "one axis with strides, long window": (
+        geometry((16, 1000, 128), (6, 128, 128), strides=2),
+        "polyphase polyphase polyphase",
+    ),
     "9x9": (geometry((8, 28, 28, 32), (9, 9, 32, 32)), "eigen eigen eigen"),
     "window larger than the image": (geometry((64, 2, 2, 256), (3, 3, 256, 256)), "im2col im2col winograd"),
     "outputs more than the inputs": (geometry((8, 8, 8, 32), (9, 9, 32, 32), padding=8), "im2col eigen im2col"),
@@ -74,7 +83,17 @@ RULES = {
     "strides, in many images": (geometry((64, 28, 28, 32), (3, 3, 32, 64), strides=2), "eigen im2col im2col"),
     "large windows with strides": (
         geometry((4, 40, 60, 32), (5, 10, 32, 32), strides=2),
-        "eigen polyphase eigen",
+        "polyphase polyphase polyphase",
+    ),
+    "4x4 with strides": (geometry((32, 32, 32, 64), (4, 4, 64, 128), strides=2), "polyphase polyphase polyphase"),
+    "4x4 with strides, few channels": (
+        geometry((4, 64, 64, 24), (4, 4, 24, 32), strides=2),
+        "eigen polyphase polyphase",
+    ),
+    "4x4 with strides, few products": (geometry((32, 16, 16, 8), (4, 4, 8, 16), strides=2), "xla polyphase eigen"),
+    "three axes with strides, even window": (
+        geometry((2, 16, 16, 16, 8), (4, 4, 4, 8, 32), strides=2),
+        "polyphase polyphase polyphase",
     ),
     "first layer with strides": (geometry((2, 64, 64, 3), (7, 7, 3, 64), strides=2), "xla polyphase eigen"),
     "dilation": (geometry((8, 28, 28, 32), (3, 3, 32, 32), kernel_dilation=2), "eigen eigen im2col"),
