@@ -1,13 +1,15 @@
 """How fast are the convolutions of real networks, forward and in both gradients, beside XLA's and PyTorch's?
 
-    python benchmarks/convolutions.py [--json FILE] [--figure FILE] [--visits N] [--only TEXT] [--algorithms im2col …]
+    python benchmarks/convolutions.py [--json FILE] [--figure FILE] [--visits N] [--only TEXT] [--further]
+                                      [--algorithms im2col …]
                                                     (needs the extra: pip install '.[bench]')
 
 Layers of MNIST and CIFAR networks, VGG, ResNet-50 and DeepBench (Baidu's conv_problems.h), and depthwise ones, in
-float32. Of each the convolution, its kernel gradient and its input gradient, each alone in a compiled program:
-jaxcnn.conv2d and its transposes, lax.conv_general_dilated (NHWC, HWIO) and its own, PyTorch's conv2d and
-convolution_backward in its default memory format (NCHW) and in channels last, and what --algorithms asks for where it
-can do the layer. What is in one row was sampled in turn in one process, on one device.
+float32; with --further others instead: along sequences, along one axis of images, and large windows with strides, as
+audio networks, Inception and DCGAN have them. Of each the convolution, its kernel gradient and its input gradient, each
+alone in a compiled program: jaxcnn.conv2d and its transposes, lax.conv_general_dilated (NHWC, HWIO) and its own,
+PyTorch's conv2d and convolution_backward in its default memory format (NCHW) and in channels last, and what
+--algorithms asks for where it can do the layer. What is in one row was sampled in turn in one process, on one device.
 
 Before anything of a row is timed, each result is compared with PyTorch's in float64: the error is ‖y − ȳ‖ / ‖ȳ‖.
 PyTorch has only symmetric pads: where "SAME" is not, in strided layers, it pads by k // 2 on all sides, which gives an
@@ -133,6 +135,21 @@ LAYERS = (
     Layer("depthwise", (32, 112, 112, 32), (3, 3, 1, 32)),
 )
 
+FURTHER_LAYERS = (
+    Layer("sequence", (16, 1, 1000, 64), (1, 5, 64, 64)),
+    Layer("sequence", (16, 1, 1000, 128), (1, 3, 128, 128)),
+    Layer("sequence", (16, 1, 1000, 128), (1, 7, 128, 128)),
+    Layer("sequence", (16, 1, 400, 256), (1, 5, 256, 256)),
+    Layer("sequence", (2, 1, 1500, 512), (1, 3, 512, 512)),
+    Layer("sequence", (16, 1, 800, 128), (1, 4, 128, 256), strides=2),
+    Layer("Inception", (16, 17, 17, 128), (1, 7, 128, 192)),
+    Layer("Inception", (16, 8, 8, 384), (3, 1, 384, 384)),
+    Layer("DCGAN", (32, 32, 32, 64), (4, 4, 64, 128), strides=2),
+    Layer("DCGAN", (32, 16, 16, 128), (4, 4, 128, 256), strides=2),
+    Layer("stem", (8, 64, 64, 64), (7, 7, 64, 64), strides=2),
+)
+"""Outside of the list that jaxcnn's means are of."""
+
 
 class Row(NamedTuple):
     """A layer's pass, with the timing and the error of each who can do it."""
@@ -177,6 +194,7 @@ def main(
     rounds: int = 10,
     visits: int = 1,
     only: str = "",
+    further: bool = False,
     algorithms: tuple[str, ...] = (),
     tf32: bool = False,
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
@@ -189,13 +207,15 @@ def main(
       visits: How often each row is measured, after all the others in between: now and then the memory that a program
         got keeps it slow for as long as its row is measured.
       only: Rows with this in their name, such as VGG or "kernel gradient".
+      further: The other list of layers.
       algorithms: Further algorithms of jaxcnn.conv2d to measure, where they can do the layer.
       tf32: On a GPU, round factors to TF32; without it all compute in float32.
       json_file: Where the result is kept; what is measured so far stands there during the run.
       figure: A PNG file for the roofline.
     """
     unknown = set(algorithms) - set(ALGORITHMS)
-    wanted = [(layer, which) for layer in LAYERS for which in PASSES if only.lower() in f"{layer}, {which}".lower()]
+    layers = FURTHER_LAYERS if further else LAYERS
+    wanted = [(layer, which) for layer in layers for which in PASSES if only.lower() in f"{layer}, {which}".lower()]
     if unknown or not visits * wanted:
         print(
             f"expected algorithms of {ALGORITHMS}, some rows and visits, "

@@ -17,9 +17,13 @@ from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxcnn.ops import im2col, winograd
+from jaxcnn.ops import im2col, taps, winograd
 from jaxcnn.ops.geometry import ConvGeometry, WindowAxis
 from jaxcnn.ops.windows import put_back
+
+FEWER = 2**0.5
+"""How many times fewer multiplications, for each axis, Winograd's are to leave of an input gradient: x' often has one
+element more than tiles would fill."""
 
 
 def limit(geometry: ConvGeometry) -> str | None:
@@ -55,8 +59,8 @@ def input_gradient(
 ) -> Float[Array, "n *spatial c_in"]:
     """∂L/∂x: that of x', its elements back in their places."""
     inner = with_strides_of_one(geometry)
-    f = _algorithm(inner, g.dtype, precision).input_gradient
-    gradient = f(g, _kernel_phases(kernel, geometry), inner, precision=precision)
+    algorithm = _algorithm(inner, g.dtype, precision) if _tiles_fit(inner.transposed) else im2col
+    gradient = algorithm.input_gradient(g, _kernel_phases(kernel, geometry), inner, precision=precision)
     return put_back(lambda x: _input_phases(x, geometry), geometry.input_shape, gradient)
 
 
@@ -92,6 +96,14 @@ def products_with_zeros(geometry: ConvGeometry) -> float:
 
 def _algorithm(inner: ConvGeometry, dtype, precision):
     return winograd if winograd.pays(inner, dtype, precision) else im2col
+
+
+def _tiles_fit(geometry: ConvGeometry) -> bool:
+    """Whether few enough elements of Winograd's tiles are none of the outputs."""
+    if winograd.limit(geometry):
+        return False
+    fewer = taps.products_per_output(geometry) * winograd.filled(geometry) / winograd.products_per_output(geometry)
+    return fewer >= FEWER ** len(winograd.windows_of(geometry))
 
 
 def _sizes(geometry: ConvGeometry) -> tuple[list[int], list[int]]:

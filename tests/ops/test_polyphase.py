@@ -50,6 +50,15 @@ def test_what_is_left_is_done_by_winograds_algorithm_where_it_is_exact_enough():
         assert 1e-7 < error < 1e-5
 
 
+@pytest.mark.parametrize(("size", "transformed"), [(16, False), (28, True)])
+def test_input_gradients_whose_elements_fill_few_tiles_are_patches(size, transformed):
+    """Of 8 and 14 outputs, with windows of 2 left, one element more: 9 and 15 in tiles of 4."""
+    geometry = ConvGeometry.resolve((8, size, size, 64), (4, 4, 64, 64), strides=2)
+    g, kernel = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (geometry.output_shape, geometry.kernel_shape))
+    lowered = jax.jit(lambda g, kernel: polyphase.input_gradient(g, kernel, geometry)).lower(g, kernel)
+    assert (lowered.as_text().count("stablehlo.dot_general") == 25) == transformed
+
+
 @pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES)
 def test_the_convolution_left_has_the_same_output(geometry):
     inner = polyphase.with_strides_of_one(geometry)
