@@ -34,7 +34,7 @@ WINOGRAD_PRODUCTS, WINOGRAD_BATCH_PRODUCTS, WINOGRAD_GRADIENT_PRODUCTS = 2 * 10*
 of Eigen: of a convolution, of one with few channels or many images, and of a kernel gradient of such a one."""
 
 WINOGRAD_LINE_PRODUCTS = 10**8
-"""The same of a convolution with windows along one axis: its 8 or 9 products are larger, or have a core each idle."""
+"""The same of a convolution with windows along one axis: its few products have to be large to fill the cores."""
 
 WINOGRAD_TILES = 32
 """Tiles full of outputs from which a convolution's transforms are worth while."""
