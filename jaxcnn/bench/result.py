@@ -1,7 +1,6 @@
 """What a benchmark leaves behind: every sample, with the device and the versions that it was taken with."""
 
 import json
-import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import jax
 
 from jaxcnn.bench.timing import Timing
+from jaxcnn.ops.processor import processor
 
 
 def record(benchmark: str, timings: Mapping[str, Timing], **settings: Any) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def record(benchmark: str, timings: Mapping[str, Timing], **settings: Any) -> di
     return {
         "benchmark": benchmark,
         "device": {"platform": device.platform, "kind": device.device_kind},
-        "processor": platform.processor() or platform.machine(),
+        "processor": processor(),
         "versions": {name: found for name in ("jaxcnn", "jax", "jaxlib", "torch") if (found := _version(name))},
         **({"settings": settings} if settings else {}),
         "seconds": {name: list(timing.times) for name, timing in timings.items()},

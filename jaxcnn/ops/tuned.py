@@ -2,7 +2,7 @@
 
 ``jaxcnn tune`` writes it, ``algorithm="auto"`` follows it. Each device has a file of its own, JSON such as
 
-    {"device": {"platform": "cpu", "kind": "cpu", "processor": "AMD EPYC", "cores": 2},
+    {"device": {"platform": "cpu", "kind": "cpu", "processor": "AMD EPYC, family 25, model 1", "cores": 2},
      "versions": {"jax": "0.10.2", "jaxlib": "0.10.2"},
      "algorithms": {"convolve float32 1x8x8x3 3x3x3x4 strides 1,1 pads 1:1,1:1 dilation 1,1 groups 1": "im2col"}}
 
@@ -13,7 +13,6 @@ import functools
 import hashlib
 import json
 import os
-import platform as host
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -27,6 +26,7 @@ from platformdirs import user_cache_path
 
 from jaxcnn.ops.algorithms import IMPLEMENTATIONS, Operation
 from jaxcnn.ops.geometry import ConvGeometry
+from jaxcnn.ops.processor import processor
 
 
 def lookup(operation: Operation, geometry: ConvGeometry, dtype, platform: str | None) -> str | None:
@@ -139,17 +139,7 @@ def _checked(content: Any, device: dict[str, Any]) -> dict[str, str]:
 def _describe(platform: str, kind: str) -> dict[str, Any]:
     """What a measurement is valid for; all CPUs are of one kind to JAX."""
     here = {"platform": platform, "kind": kind}
-    return here | {"processor": _processor(), "cores": os.cpu_count()} if platform == "cpu" else here
-
-
-def _processor() -> str:
-    """The CPU's model name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:  # not on Linux
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, "") or host.processor() or host.machine()
+    return here | {"processor": processor(), "cores": os.cpu_count()} if platform == "cpu" else here
 
 
 @functools.cache
