@@ -1,6 +1,6 @@
 """Flax layers over jaxcnn's convolution."""
 
-import functools
+import dataclasses
 from collections.abc import Callable, Sequence
 
 from flax import linen as nn
@@ -16,16 +16,30 @@ class Conv(nn.Conv):
     checkpoints move both ways. The window is 3 × 3 where none is given.
 
     Attributes:
-      algorithm: as in :func:`jaxcnn.conv2d`.
+      algorithm: as in :func:`jaxcnn.conv2d`. Only "auto" goes with a function of your own in Flax's
+        ``conv_general_dilated`` or ``conv_general_dilated_cls``, which then computes instead of jaxcnn's.
+
+    Raises:
+      ValueError: an algorithm is named beside a convolution that is not jaxcnn's; when called, the channels do not
+        divide into the groups.
     """
 
     kernel_size: int | Sequence[int] = (3, 3)
     algorithm: str = "auto"
 
     def __post_init__(self):
-        self.conv_general_dilated = _convolution(self.algorithm)
+        # A clone is given its original's fields: jaxcnn's function is made anew, for the algorithm may be another.
+        mine = self.conv_general_dilated is None or isinstance(self.conv_general_dilated, _Convolution)
+        if self.algorithm != "auto" and not (mine and self.conv_general_dilated_cls is None):
+            raise ValueError(
+                f'algorithm must be "auto" where conv_general_dilated or conv_general_dilated_cls is given, '
+                f"found {self.algorithm!r}"
+            )
+        if mine:
+            self.conv_general_dilated = _Convolution(self.algorithm)
         super().__post_init__()
 
+    @nn.nowrap  # Flax wraps what super() calls; wrapped here as well, each interceptor would run twice
     def __call__(self, inputs: Float[Array, "*batch spatial c_in"]) -> Float[Array, "*batch spatial features"]:
         """Convolve N, spatial axes, C; any number of leading batch axes, as Flax does."""
         if inputs.shape[-1] % self.feature_group_count:
@@ -36,10 +50,14 @@ class Conv(nn.Conv):
         return super().__call__(inputs)
 
 
-@functools.cache
-def _convolution(algorithm: str) -> Callable[..., Array]:
-    """One object for an algorithm: modules that are equal must have equal fields."""
-    return functools.partial(conv_general_dilated, algorithm=algorithm)
+@dataclasses.dataclass(frozen=True)
+class _Convolution:
+    """jaxcnn's convolution by one algorithm; equal to its copies, for modules are equal whose fields are."""
+
+    algorithm: str = "auto"
+
+    def __call__(self, *args, **kwargs) -> Array:
+        return conv_general_dilated(*args, algorithm=self.algorithm, **kwargs)
 
 
 def fast_convolutions(next_function: Callable, args, kwargs, context: nn.module.InterceptorContext):
@@ -54,7 +72,12 @@ def fast_convolutions(next_function: Callable, args, kwargs, context: nn.module.
     (1, 8, 8, 2)
     """
     module = context.module
-    if isinstance(module, nn.Conv) and context.method_name == "__call__" and module.conv_general_dilated is None:
-        # Flax asks this field for the function; a bound module is an apply's own copy, and frozen.
-        object.__setattr__(module, "conv_general_dilated", _convolution("auto"))
-    return next_function(*args, **kwargs)
+    takes_flaxs = isinstance(module, nn.Conv) and module.conv_general_dilated is None
+    if not takes_flaxs or context.method_name != "__call__":
+        return next_function(*args, **kwargs)
+    # Flax asks this field for the function. A bound module is frozen, and may outlive the interceptor.
+    object.__setattr__(module, "conv_general_dilated", _Convolution())
+    try:
+        return next_function(*args, **kwargs)
+    finally:
+        object.__setattr__(module, "conv_general_dilated", None)

@@ -5,6 +5,7 @@ They belong to one compiled function, not to the process as ``XLA_FLAGS`` do.
 
 import functools
 from collections.abc import Callable
+from types import MethodType
 from typing import Any
 
 import jax
@@ -59,11 +60,11 @@ def jit(f: Callable, **options: Any) -> jax.stages.Wrapped:
     """:func:`jax.jit` with :func:`compiler_options` for the platform that JAX runs on.
 
     JAX allows such options to the outermost program only. Inside of another, and under ``grad`` or ``vmap``, the
-    function is jitted without: the outer program's options count.
+    function is jitted without, your own ``compiler_options`` included: the outer program's options count.
 
     Args:
-      f: the function.
-      options: ``jax.jit``'s own arguments.
+      f: the function, or a method.
+      options: ``jax.jit``'s own arguments. Of its ``compiler_options``, those given go before the measured ones.
 
     Returns:
       What ``jax.jit`` returns: a function with ``lower``, ``trace`` and ``eval_shape``.
@@ -72,16 +73,21 @@ def jit(f: Callable, **options: Any) -> jax.stages.Wrapped:
 
 
 class _Jitted(jax.stages.Wrapped):
-    """Nothing is asked of the device before the first call."""
+    """Nothing is asked of the device before the first call, trace or lowering; never for the shape of the result."""
 
     def __init__(self, f: Callable, options: dict[str, Any]):
         functools.update_wrapper(self, f)
+        self._given = dict(options.pop("compiler_options", None) or {})
         self._f, self._options = f, options
         self._inner = jax.jit(f, **options)
 
     @functools.cached_property
     def _outermost(self):
-        return jax.jit(self._f, compiler_options=compiler_options(), **self._options)
+        return jax.jit(self._f, compiler_options=compiler_options() | self._given, **self._options)
+
+    def __get__(self, instance: Any, owner: type | None = None):
+        """A method where it is looked up on an instance, as any function and ``jax.jit``'s."""
+        return self if instance is None else MethodType(self, instance)
 
     def __call__(self, *args, **kwargs):
         evaluates = type(find_top_trace(())).__name__ == "EvalTrace"
@@ -94,4 +100,4 @@ class _Jitted(jax.stages.Wrapped):
         return self._outermost.lower(*args, **kwargs)
 
     def eval_shape(self, *args, **kwargs):
-        return self._outermost.eval_shape(*args, **kwargs)
+        return self._inner.eval_shape(*args, **kwargs)

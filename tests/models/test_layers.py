@@ -1,7 +1,13 @@
+import copy
+import importlib
+import pickle
+
 import jax
 import numpy as np
 import pytest
 from flax import linen as nn
+from flax.errors import ScopeParamShapeError
+from jax import lax
 from jax import numpy as jnp
 
 from jaxcnn.models import Conv, fast_convolutions
@@ -53,6 +59,71 @@ def test_equal_layers_are_equal_and_their_algorithm_can_be_changed():
     assert "stablehlo.fft" in text
 
 
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))], ids=["copy", "pickle"]
+)
+@pytest.mark.parametrize("algorithm", ["auto", "fft"])
+def test_a_copy_of_a_layer_is_equal_to_it(copied, algorithm):
+    """With an initializer that can be pickled: Flax's default cannot."""
+    # The class that pickle finds by name: where doctests are collected first, pytest has imported the file twice.
+    found = importlib.import_module("jaxcnn.models.layers").Conv
+    layer = found(3, kernel_init=nn.initializers.zeros, algorithm=algorithm)
+    assert copied(layer) == layer
+    assert hash(copied(layer)) == hash(layer)
+    assert copied(layer) != layer.clone(algorithm="xla")
+
+
+class Within(nn.Module):
+    """A convolution that Flax names."""
+
+    layer: type[nn.Conv]
+
+    @nn.compact
+    def __call__(self, x):
+        return self.layer(3, (3, 3))(x)
+
+
+@pytest.mark.parametrize("layer", [nn.Conv, Conv])
+def test_flax_sees_one_call(layer):
+    x, calls = jnp.ones((1, 4, 4, 2)), []
+
+    def count(next_function, args, kwargs, context):
+        calls.append(type(context.module))
+        return next_function(*args, **kwargs)
+
+    model = Within(layer)
+    with nn.intercept_methods(count):
+        variables = model.init(jax.random.key(0), x)
+    assert calls == [Within, layer]
+    _, state = model.apply(variables, x, capture_intermediates=True)
+    assert len(state["intermediates"]["Conv_0"]["__call__"]) == 1
+    text = jax.jit(model.apply).lower(variables, x).as_text(debug_info=True)
+    assert "Within/Conv_0/" in text
+    assert "Conv_0/Conv_0" not in text
+
+
+@pytest.mark.parametrize("field", ["conv_general_dilated", "conv_general_dilated_cls"])
+def test_a_convolution_of_the_users_own_is_what_computes(field):
+    calls = []
+
+    def own(*args, **kwargs):
+        calls.append(args)
+        return lax.conv_general_dilated(*args, **kwargs)
+
+    options = {field: own if field == "conv_general_dilated" else lambda: own}
+    x = jnp.ones((1, 4, 4, 2))
+    layer = Conv(6, (3, 3), **options).clone()
+    variables = layer.init(jax.random.key(0), x)
+    calls.clear()
+    layer.apply(variables, x)
+    assert len(calls) == 1
+    expected = (
+        r"algorithm must be \"auto\" where conv_general_dilated or conv_general_dilated_cls is given, found 'fft'"
+    )
+    with pytest.raises(ValueError, match=expected):
+        Conv(6, (3, 3), algorithm="fft", **options)
+
+
 def test_an_unknown_algorithm_is_refused():
     with pytest.raises(ValueError, match=r"algorithm must be one of auto, .*, found 'fastest'"):
         Conv(3, algorithm="fastest").init(jax.random.key(0), jnp.ones((1, 4, 4, 2)))
@@ -76,3 +147,16 @@ def test_the_convolutions_of_a_flax_model_are_jaxcnns_within_the_interceptor():
     np.testing.assert_allclose(apply(variables, x), expected, rtol=1e-5, atol=1e-6)
     assert "stablehlo.convolution" in jax.jit(model.apply).lower(variables, x).as_text()
     assert "stablehlo.convolution" not in jax.jit(apply).lower(variables, x).as_text()
+
+
+def test_a_bound_layer_is_flaxs_again_after_the_interceptor():
+    x = jnp.ones((1, 4, 4, 2))
+    layer = nn.Conv(3, (3, 3))
+    bound = layer.bind(layer.init(jax.random.key(0), x))
+    with nn.intercept_methods(fast_convolutions):
+        bound(x)
+        assert bound.conv_general_dilated is None
+        with pytest.raises(ScopeParamShapeError):
+            bound(jnp.ones((1, 4, 4, 3)))
+    assert bound.conv_general_dilated is None
+    assert "stablehlo.convolution" in jax.jit(bound.__call__).lower(x).as_text()

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -52,6 +54,59 @@ def test_jit_compiles_with_the_options(monkeypatch):
     monkeypatch.setattr(options, "compiler_options", lambda: {"xla_cpu_gone_tomorrow": "true"})
     with pytest.raises(jax.errors.JaxRuntimeError, match="xla_cpu_gone_tomorrow"):
         xla.jit(scaled)(1.0)
+
+
+def refuse_the_probe():
+    raise AssertionError("the device was asked")
+
+
+def test_nothing_is_asked_of_the_device_for_a_shape_or_before_a_call(monkeypatch):
+    monkeypatch.setattr(options, "compiler_options", refuse_the_probe)
+    f = xla.jit(scaled)
+    assert f.eval_shape(jnp.ones(4)).shape == (4,)
+    for asks in (f, f.trace, f.lower):
+        with pytest.raises(AssertionError, match="the device was asked"):
+            asks(1.0)
+
+
+def test_the_users_options_go_before_the_measured_ones(monkeypatch):
+    """Both are seen by an option or a value that XLA refuses."""
+    monkeypatch.setattr(options, "compiler_options", lambda: {WIDE: "wide"})
+    given = {WIDE: "256"}
+    f = xla.jit(scaled, compiler_options=given)
+    given.clear()
+    assert f(1.0) == 2.0
+    for asked in ({}, None, {"xla_embed_ir_in_executable": "true"}):
+        with pytest.raises(jax.errors.JaxRuntimeError, match="wide"):
+            xla.jit(scaled, compiler_options=asked)(1.0)
+
+
+def test_inside_another_program_the_users_options_are_left_out():
+    f = xla.jit(scaled, compiler_options={"xla_cpu_gone_tomorrow": "true"})
+    assert jax.jit(f)(1.0) == 2.0
+    with pytest.raises(jax.errors.JaxRuntimeError, match="xla_cpu_gone_tomorrow"):
+        f(1.0)
+
+
+class Scale:
+    """Hashable, by identity."""
+
+    factor = 3.0
+
+    @functools.partial(xla.jit, static_argnums=0)
+    def method(self, x, offset=0.0):
+        """x, scaled."""
+        return self.factor * x + offset
+
+
+def test_a_method_can_be_jitted():
+    scale = Scale()
+    assert scale.method(2.0) == 6.0
+    assert scale.method(2.0, offset=1.0) == 7.0
+    assert Scale.method(scale, 2.0) == 6.0
+    assert Scale.method.lower(scale, 2.0).compile()(2.0) == 6.0
+    assert jax.grad(scale.method)(2.0) == 3.0
+    assert (scale.method.__name__, scale.method.__doc__) == ("method", "x, scaled.")
 
 
 @pytest.mark.parametrize(
