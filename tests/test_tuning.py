@@ -93,6 +93,7 @@ def test_only_what_can_be_chosen_is_measured():
     assert candidates((1, 6, 6, 2), (5, 5, 2, 2), strides=2) == ["xla", "eigen", "im2col", "fft", "polyphase"]
     with jax.default_matmul_precision("highest"):
         assert candidates((1, 6, 6, 2), (3, 3, 2, 2)) == ["xla", "eigen", "im2col"]
+    assert candidates((1, 6, 6, 512), (5, 5, 512, 2)) == ["xla", "eigen", "im2col", "fft"]
 
 
 class Wrong:

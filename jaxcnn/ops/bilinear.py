@@ -17,13 +17,13 @@ from jax import lax
 from jax import numpy as jnp
 from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad, batching, mlir, xla
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array
 
 from jaxcnn.ops import choose, winograd
 from jaxcnn.ops.geometry import ConvGeometry
-from jaxcnn.ops.precision import resolved
+from jaxcnn.ops.precision import of_cpu, resolved
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 """Those that a choice of algorithm is made for; any other compiles XLA's own convolution."""
@@ -36,7 +36,7 @@ def _bilinear(operation: choose.Operation, name: str, result_shape, *, of_images
     """
     primitive = Primitive(name)
     primitive.def_abstract_eval(functools.partial(_abstract_eval, result_shape, of_images))
-    primitive.def_impl(jax.jit(primitive.bind, static_argnames=("geometry", "algorithm", "precision")))
+    primitive.def_impl(functools.partial(xla.apply_primitive, primitive))
     for platform in (None, *PLATFORMS):
         rule = functools.partial(_on_platform, operation, platform, of_images)
         mlir.register_lowering(primitive, mlir.lower_fun(rule, multiple_results=False), platform=platform)
@@ -49,19 +49,24 @@ def _abstract_eval(result_shape, of_images, a, b, *, geometry, algorithm, precis
     del algorithm, precision
     if a.dtype != b.dtype:
         raise TypeError(f"a convolution's arrays must have one dtype, found {a.dtype} and {b.dtype}")
+    weak_type = a.weak_type and b.weak_type
     spec = a.sharding.spec if of_images else P(*(None,) * a.ndim)
-    return a.update(shape=result_shape(geometry), sharding=a.sharding.update(spec=spec), weak_type=False)
+    return a.update(shape=result_shape(geometry), sharding=a.sharding.update(spec=spec), weak_type=weak_type)
 
 
 def _on_platform(operation, platform, of_images, a, b, *, geometry, algorithm, precision):
     """The operation by the algorithm named, or by the one chosen for the platform."""
     if algorithm == "auto":
         algorithm = choose.algorithm(operation, geometry, a.dtype, precision, platform)
+    if platform == "cpu" and algorithm != "xla":
+        precision = of_cpu(precision)
     run = _as_function if platform == "cpu" and _stands_alone(operation, algorithm, geometry) else _convolution
     f = functools.partial(run, operation, algorithm, geometry, precision)
-    if algorithm != "xla" and (sharding := jax.typeof(a).sharding).mesh.explicit_axes:
+    sharding = jax.typeof(a).sharding
+    explicit = sharding.mesh.explicit_axes
+    if explicit and (algorithm != "xla" or not of_images):
         # Loops over blocks and sums over a sharded axis: the compiler is left to place its communication.
-        f = jax.sharding.auto_axes(out_sharding=sharding.spec if of_images else P())(f)
+        f = jax.sharding.auto_axes(axes=explicit, out_sharding=sharding.spec if of_images else P())(f)
     return f(a, b)
 
 

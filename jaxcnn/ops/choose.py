@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from jax import numpy as jnp
 
-from jaxcnn.ops import eigen, im2col, polyphase, taps, tuned, winograd
+from jaxcnn.ops import depthwise, eigen, fft, im2col, polyphase, taps, tuned, winograd
 from jaxcnn.ops.algorithms import IMPLEMENTATIONS, Operation
 from jaxcnn.ops.geometry import ConvGeometry
 
@@ -66,7 +66,7 @@ def algorithm(operation: Operation, geometry: ConvGeometry, dtype, precision, pl
     It is the one that was measured to be fastest (:mod:`jaxcnn.ops.tuned`), if that is exact enough; else a guess.
     """
     name = tuned.lookup(operation, geometry, dtype, platform)
-    if name is not None and is_exact_enough(name, dtype, precision):
+    if name is not None and is_exact_enough(name, geometry, dtype, precision):
         return name
     return rule_of_thumb(operation, geometry, dtype, precision, platform)
 
@@ -75,6 +75,8 @@ def rule_of_thumb(operation: Operation, geometry: ConvGeometry, dtype, precision
     """The algorithm for a platform: XLA's own but on the CPU, where each line was measured (``benchmarks/``)."""
     if platform != "cpu":
         return "xla"
+    if depthwise.is_depthwise(geometry):
+        return _of_depthwise(geometry)
     if operation == "kernel_gradient":
         return _of_kernel_gradient(geometry, dtype, precision)
     if geometry.groups > 1:
@@ -89,6 +91,12 @@ def rule_of_thumb(operation: Operation, geometry: ConvGeometry, dtype, precision
     return _of_convolution(operation, geometry, dtype, precision)
 
 
+def _of_depthwise(geometry: ConvGeometry) -> str:
+    """In every pass."""
+    is_large = taps.products_per_output(geometry) > depthwise.MOST_TAPS
+    return "fft" if is_large and not fft.limit(geometry) else "im2col"
+
+
 def _of_kernel_gradient(geometry: ConvGeometry, dtype, precision) -> str:
     """Never XLA's: inside a loop it is a hundred times slower than outside."""
     if _gradient_transforms_pay(geometry, dtype, precision):
@@ -97,12 +105,12 @@ def _of_kernel_gradient(geometry: ConvGeometry, dtype, precision) -> str:
         return "polyphase"
     # XLA's convolution is of x with g as its window.
     is_eigens = _is_eigens(geometry, dtype) and not _is_slow(geometry.input_shape[1:-1], geometry.output_shape[1:-1])
-    if winograd.pays(geometry, dtype, precision) and is_eigens and min(geometry.kernel_shape[-2:]) >= FEW_CHANNELS:
-        return "eigen"
-    return "eigen" if is_eigens and _patches_cost(geometry, dtype) else "im2col"
+    has_many_channels = winograd.pays(geometry, dtype, precision) and min(geometry.kernel_shape[-2:]) >= FEW_CHANNELS
+    return "eigen" if is_eigens and (has_many_channels or _patches_cost(geometry, dtype)) else "im2col"
 
 
 def _of_strided_input_gradient(geometry: ConvGeometry) -> str:
+    """By phases, XLA's or by patches."""
     if _phases_fit(geometry):
         return "polyphase"
     is_xlas = math.prod(geometry.kernel_shape[:-2]) > 1 and geometry.inputs_per_group >= MANY_INPUTS
@@ -128,9 +136,8 @@ def _of_convolution(operation: Operation, geometry: ConvGeometry, dtype, precisi
         return "winograd"
     if _phases_fit(geometry) and _transforms_pay(polyphase.with_strides_of_one(geometry), dtype, precision):
         return "polyphase"
-    if operation == "input_gradient" and _has_few_outputs(geometry):
-        return "im2col"
-    if _is_slow(geometry.input_shape[1:-1], window):
+    is_slow = _is_slow(geometry.input_shape[1:-1], window)
+    if is_slow or (operation == "input_gradient" and _has_few_outputs(geometry)):
         return "im2col"
     return "eigen" if is_eigens else "xla"
 
@@ -139,8 +146,9 @@ def _gradient_transforms_pay(geometry: ConvGeometry, dtype, precision) -> bool:
     """Whether they make a kernel gradient quicker."""
     if not winograd.pays(geometry, dtype, precision):
         return False
-    is_few = _is_short(geometry) and not _transforms_at_least(WINOGRAD_GRADIENT_PRODUCTS, geometry)
-    return not is_few or len(geometry.axes) > 2
+    if len(geometry.axes) > 2 or not _is_short(geometry):
+        return True
+    return _transforms_at_least(WINOGRAD_GRADIENT_PRODUCTS, geometry)
 
 
 def _transforms_pay(geometry: ConvGeometry, dtype, precision) -> bool:
@@ -162,7 +170,7 @@ def _transforms_pay(geometry: ConvGeometry, dtype, precision) -> bool:
 
 def _transforms_save_enough(geometry: ConvGeometry) -> bool:
     """Whether there are enough multiplications less."""
-    summed, left = taps.products_per_output(geometry), winograd.products_per_output(geometry)
+    summed, left = taps.products_per_output(geometry), winograd.multiplications_per_output(geometry)
     if summed / left >= WINOGRAD_RATIO ** len(winograd.windows_of(geometry)):
         return summed - left >= WINOGRAD_SAVED
     return summed - left / winograd.filled(geometry) >= WINOGRAD_SAVED_BY_FEW
@@ -209,9 +217,9 @@ def _is_large_batch(geometry: ConvGeometry) -> bool:
     return isinstance(n, int) and n >= LARGE_BATCH
 
 
-def is_exact_enough(algorithm: str, dtype, precision) -> bool:
+def is_exact_enough(algorithm: str, geometry: ConvGeometry, dtype, precision) -> bool:
     """Whether an algorithm may be chosen unasked: Winograd's not everywhere."""
-    return algorithm != "winograd" or winograd.is_exact_enough(dtype, precision)
+    return algorithm != "winograd" or winograd.is_exact_enough(geometry, dtype, precision)
 
 
 def _at_least(number: int, output_shape, products: float) -> bool:

@@ -58,7 +58,7 @@ def input_gradient(
         g,
         _swap_channels(rotated, geometry.groups),
         window_strides=(1,) * len(spatial),
-        padding=[_input_gradient_pads(axis) for axis in geometry.axes],
+        padding=geometry.transposed.padding,
         lhs_dilation=geometry.strides,
         rhs_dilation=geometry.kernel_dilation,
         dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
@@ -97,13 +97,6 @@ def _swap_channels(kernel, groups: int):
     *window, k_in, c_out = kernel.shape
     blocks = kernel.reshape(*window, k_in, groups, c_out // groups)
     return jnp.moveaxis(blocks, -1, -3).swapaxes(-1, -2).reshape(*window, c_out // groups, groups * k_in)
-
-
-def _input_gradient_pads(axis: WindowAxis) -> tuple[int, int]:
-    """Pads of the dilated g that make the output as long as x: o' + lo + hi − (extent − 1) = i."""
-    lo = axis.extent - 1 - axis.pad_lo
-    dilated_output = (axis.output_size - 1) * axis.stride + 1
-    return lo, axis.size + axis.extent - 1 - dilated_output - lo
 
 
 def _kernel_gradient_pads(axis: WindowAxis) -> tuple[int, int]:

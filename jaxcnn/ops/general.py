@@ -1,6 +1,6 @@
 """``jax.lax.conv_general_dilated`` on jaxcnn's algorithms, with the same arguments, results and errors."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -51,6 +51,8 @@ def conv_general_dilated(
     (1, 16, 4, 4)
     """
     check_algorithm(algorithm)
+    window_strides, lhs_dilation, rhs_dilation = (_kept(a) for a in (window_strides, lhs_dilation, rhs_dilation))
+    padding = padding if isinstance(padding, str) else _kept(padding)
     options: dict[str, Any] = {
         "window_strides": window_strides,
         "padding": padding,
@@ -66,6 +68,7 @@ def conv_general_dilated(
     if algorithm == "xla":
         return with_lax(lhs, rhs)
     result = jax.eval_shape(with_lax, lhs, rhs)  # raises what lax raises
+    lhs, rhs = jnp.asarray(lhs), jnp.asarray(rhs)  # NumPy's float64 is float32 from here on, if that is JAX's
     if algorithm == "auto" and _one_type(lhs, rhs) and _is_wider(result.dtype, lhs.dtype):
 
         def widened(lhs, rhs):
@@ -79,7 +82,7 @@ def conv_general_dilated(
         f"batch_group_count={batch_group_count}": batch_group_count != 1,
         f"out_sharding={out_sharding}": out_sharding is not None,
         f"arrays of {lhs.dtype} and {rhs.dtype} with a result of {result.dtype}": not _one_type(lhs, rhs, result),
-        f"sizes lhs.shape={lhs.shape}, rhs.shape={rhs.shape}": not _has_windows(lhs.shape, result.shape, numbers),
+        f"sizes lhs.shape={lhs.shape}, rhs.shape={rhs.shape}": not _has_windows(lhs, rhs, result, numbers),
     }
     limit = next((name for name, holds in limits.items() if holds), None)
     if limit and algorithm != "auto":
@@ -101,6 +104,11 @@ def conv_general_dilated(
     return y.transpose(np.argsort(_images(numbers.out_spec)))
 
 
+def _kept(sizes: Any) -> Any:
+    """What may be an iterator or an array as something that can be read twice; lax judges what it is."""
+    return tuple(sizes) if isinstance(sizes, Iterable) else sizes
+
+
 def _one_type(*arrays) -> bool:
     """Whether all have one type of floating-point numbers."""
     return len({array.dtype for array in arrays}) == 1 and jnp.issubdtype(arrays[0].dtype, jnp.floating)
@@ -111,11 +119,11 @@ def _is_wider(dtype, than) -> bool:
     return jnp.issubdtype(dtype, jnp.floating) and jnp.dtype(dtype).itemsize > jnp.dtype(than).itemsize
 
 
-def _has_windows(lhs_shape: Sequence[int], result_shape: Sequence[int], numbers: lax.ConvDimensionNumbers) -> bool:
-    """Whether there are spatial axes, of sizes that are known, and nothing is empty."""
-    spatial = [lhs_shape[axis] for axis in numbers.lhs_spec[2:]] + [result_shape[axis] for axis in numbers.out_spec[2:]]
-    features = lhs_shape[numbers.lhs_spec[1]], result_shape[numbers.out_spec[1]]
-    return len(spatial) > 0 and all(isinstance(size, int) and size > 0 for size in (*spatial, *features))
+def _has_windows(lhs, rhs, result, numbers: lax.ConvDimensionNumbers) -> bool:
+    """Whether there are spatial axes, and all sizes but the number of images are known and not 0."""
+    (_, *images), (_, *results) = numbers.lhs_spec, numbers.out_spec
+    sizes = [lhs.shape[axis] for axis in images] + [result.shape[axis] for axis in results] + list(rhs.shape)
+    return rhs.ndim > 2 and all(isinstance(size, int) and size > 0 for size in sizes)
 
 
 def _pads(size, window, strides, dilation, padding) -> Sequence[tuple[int, int]]:

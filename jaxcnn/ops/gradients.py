@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from jaxcnn.ops.bilinear import bind, input_gradient_p, kernel_gradient_p
 from jaxcnn.ops.geometry import ConvGeometry, Padding
+from jaxcnn.ops.precision import accumulator
 
 
 def conv2d_input_gradient(
@@ -146,8 +147,7 @@ def conv2d_bias_gradient(g: Float[Array, "n h_out w_out c_out"]) -> Float[Array,
     """
     if len(g.shape) != 4:
         raise ValueError(f"g must be NHWC, 4 axes: g.shape={g.shape}")
-    dtype = g.dtype if g.dtype.itemsize >= 4 else jnp.float32
-    return jnp.sum(g, axis=(0, 1, 2), dtype=dtype).astype(g.dtype)
+    return jnp.sum(g, axis=(0, 1, 2), dtype=accumulator(g.dtype)).astype(g.dtype)
 
 
 def _geometry_of(g_shape, input_shape, kernel_shape, **options) -> ConvGeometry:

@@ -8,7 +8,8 @@ where fold, the transpose of cutting patches, adds each patch to the inputs that
 large as x. It is therefore made for a few images at a time: a block never leaves the cache. Groups of channels are a
 product each. A window of one tap needs no patches. Kernel gradients with more than a few inputs divide the window
 between x and g (:mod:`jaxcnn.ops.two_sided`). Where an output has few products there is nothing for a matrix product to
-reuse: in all but small arrays that is the sum of :mod:`jaxcnn.ops.taps`.
+reuse: in all but small arrays that is the sum of :mod:`jaxcnn.ops.taps`, and with one channel a group always that of
+:mod:`jaxcnn.ops.depthwise`.
 """
 
 import math
@@ -17,8 +18,9 @@ from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxcnn.ops import taps, two_sided
+from jaxcnn.ops import depthwise, taps, two_sided
 from jaxcnn.ops.blocks import images_per_block, map_blocks, sum_blocks
+from jaxcnn.ops.depthwise import is_depthwise
 from jaxcnn.ops.geometry import ConvGeometry
 from jaxcnn.ops.precision import accumulator
 from jaxcnn.ops.windows import padded_apart, put_back, window_taps
@@ -56,6 +58,8 @@ def convolve(
     precision=None,
 ) -> Float[Array, "n *output c_out"]:
     """y = P · K."""
+    if is_depthwise(geometry):
+        return depthwise.convolve(x, kernel, geometry)
     if _is_sum(geometry, x.dtype.itemsize):
         return taps.convolve(x, kernel, geometry)
     matrix = _kernel_matrix(kernel, geometry)
@@ -74,11 +78,9 @@ def input_gradient(
     *,
     precision=None,
 ) -> Float[Array, "n *spatial c_in"]:
-    """∂L/∂x = fold(g · Kᵀ); with few products an input, the same sum over g with zeros between its elements."""
-    if _is_depthwise(geometry) and geometry.outputs_per_group == 1:
-        zeros = [(0, 0, stride - 1) for stride in geometry.strides]
-        dilated = lax.pad(g, jnp.zeros((), g.dtype), [(0, 0, 0), *zeros, (0, 0, 0)])
-        return taps.convolve(dilated, jnp.flip(kernel, range(kernel.ndim - 2)), geometry.transposed)
+    """∂L/∂x = fold(g · Kᵀ)."""
+    if is_depthwise(geometry):
+        return depthwise.input_gradient(g, kernel, geometry)
     matrix = _kernel_matrix(kernel, geometry).swapaxes(-1, -2)
     shape = geometry.input_shape[1:]
 
@@ -101,8 +103,8 @@ def kernel_gradient(
     A matrix product keeps its speed inside ``scan`` and ``while_loop``, where XLA's CPU backend runs the convolution
     that is this gradient some hundred times slower than outside.
     """
-    if _is_depthwise(geometry):
-        return taps.depthwise_kernel_gradient(x, g, geometry)
+    if is_depthwise(geometry):
+        return depthwise.kernel_gradient(x, g, geometry)
     if two_sided.pays(geometry):
         return two_sided.kernel_gradient(x, g, geometry, precision=precision)
     dtype = accumulator(x.dtype)
@@ -158,9 +160,8 @@ def _fits(geometry: ConvGeometry, itemsize: int, size: int) -> bool:
 
 def _is_sum(geometry: ConvGeometry, itemsize: int) -> bool:
     """Whether y is the sum of :mod:`jaxcnn.ops.taps`."""
-    if taps.products_per_output(geometry) > FEW_PRODUCTS:
-        return False
-    return _is_depthwise(geometry) or (geometry.groups == 1 and not _fits(geometry, itemsize, SMALL_BYTES))
+    few = geometry.groups == 1 and taps.products_per_output(geometry) <= FEW_PRODUCTS
+    return few and not _fits(geometry, itemsize, SMALL_BYTES)
 
 
 def _is_x(geometry: ConvGeometry) -> bool:
@@ -172,10 +173,6 @@ def _turns(geometry: ConvGeometry) -> bool:
     """Whether gᵀ · P is quicker than Pᵀ · g, up to twice: Eigen's columns are those of the second, in whole vectors."""
     rows = taps.products_per_output(geometry)
     return rows > geometry.outputs_per_group and rows % VECTOR == 0
-
-
-def _is_depthwise(geometry: ConvGeometry) -> bool:
-    return geometry.inputs_per_group == 1 and geometry.groups > 1
 
 
 def _grouped(g: Array, geometry: ConvGeometry) -> Array:

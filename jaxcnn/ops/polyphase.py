@@ -102,7 +102,8 @@ def _tiles_fit(geometry: ConvGeometry) -> bool:
     """Whether few enough elements of Winograd's tiles are none of the outputs."""
     if winograd.limit(geometry):
         return False
-    fewer = taps.products_per_output(geometry) * winograd.filled(geometry) / winograd.products_per_output(geometry)
+    summed = taps.products_per_output(geometry) * winograd.filled(geometry)
+    fewer = summed / winograd.multiplications_per_output(geometry)
     return fewer >= FEWER ** len(winograd.windows_of(geometry))
 
 

@@ -12,8 +12,9 @@ RELAXED = (
 
 
 def accumulator(dtype):
-    """The type that sums of products of a type are kept in: float32 or better."""
-    return jnp.dtype(dtype if jnp.dtype(dtype).itemsize >= 4 else jnp.float32)
+    """The type that sums of products of a type are kept in: float32 or better; integers wrap around in their own."""
+    is_narrow = jnp.issubdtype(dtype, jnp.floating) and jnp.dtype(dtype).itemsize < 4
+    return jnp.dtype(jnp.float32 if is_narrow else dtype)
 
 
 def resolved(precision: lax.PrecisionLike):
@@ -28,3 +29,8 @@ def is_highest(precision: lax.PrecisionLike) -> bool:
     said = resolved(precision)
     operands = said if isinstance(said, tuple) else (said,)
     return any(operand not in RELAXED for operand in operands)
+
+
+def of_cpu(precision: lax.PrecisionLike) -> lax.Precision:
+    """The same for a product on a CPU: there all are as exact, and the algorithms of other devices are refused."""
+    return lax.Precision.HIGHEST if is_highest(precision) else lax.Precision.DEFAULT

@@ -33,13 +33,15 @@ def lookup(operation: Operation, geometry: ConvGeometry, dtype, platform: str | 
     """The algorithm that the table of this process' device has for a convolution; None where it has none.
 
     For a rule that is lowered: JAX has its backends by then, and asking for a platform's device starts none. A program
-    that is compiled ahead of time for a platform that is not here has no table.
+    that is compiled ahead of time for a platform that is not here has no table, nor has one of several processes.
     """
     if platform is None or not all(isinstance(size, int) for size in geometry.input_shape):
         return None
     try:
         device = jax.devices(platform)[0]
     except RuntimeError:
+        return None
+    if jax.process_count() > 1:  # all compile the same program, and each machine has a table of its own
         return None
     file = path(device)
     table = _table(file, device)

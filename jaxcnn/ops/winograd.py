@@ -78,9 +78,12 @@ FEWEST_TILES = 12
 FEWEST_CHANNELS = {1: 32, 2: 16, 3: 8}
 """Channels in and out from which windows along so many axes are worth the transforms."""
 
-LONG_WINDOW, MOST_SUMMED = 5, 256
-"""Windows along several axes from which a sum over more channels than that is too far from exact to be chosen unasked:
-1e-5 at 512."""
+LONG_WINDOW = 5
+"""From which windows along several axes round more, and save too little in tiles of two."""
+
+MOST_SUMMED = {2: 256, 3: 128}
+"""Channels in and out up to which errors stay below 1e-5, of long windows along two axes and of those of no more than 3
+along three; at twice as many they reach 1e-5, as they do with a long window along three however few there are."""
 
 
 def limit(geometry: ConvGeometry) -> str | None:
@@ -166,15 +169,20 @@ def full_tiles(geometry: ConvGeometry) -> float:
     return tiles(geometry) * filled(geometry)
 
 
-def products_per_output(geometry: ConvGeometry) -> float:
+def multiplications_per_output(geometry: ConvGeometry) -> float:
     """Multiplications for an output, where tiles are full of them."""
     axes = zip(geometry.axes, _tile(geometry), strict=True)
     return geometry.kernel_shape[-2] * math.prod((m + axis.window - 1) / m for axis, m in axes)
 
 
-def is_exact_enough(dtype, precision) -> bool:
-    """Whether it may be chosen unasked: in float32, unless the highest precision is asked for."""
-    return jnp.dtype(dtype) == jnp.float32 and not is_highest(precision)
+def is_exact_enough(geometry: ConvGeometry, dtype, precision) -> bool:
+    """Whether it may be chosen unasked: in float32, unless the highest precision is asked for or errors reach 1e-5."""
+    if jnp.dtype(dtype) != jnp.float32 or is_highest(precision):
+        return False
+    windows, channels = windows_of(geometry), max(geometry.kernel_shape[-2:])
+    if len(windows) > 2:
+        return len(windows) == 3 and max(windows) <= 3 and channels <= MOST_SUMMED[3]
+    return len(windows) < 2 or max(windows) < LONG_WINDOW or channels <= MOST_SUMMED[2]
 
 
 def is_large(geometry: ConvGeometry) -> bool:
@@ -185,13 +193,12 @@ def is_large(geometry: ConvGeometry) -> bool:
 
 def pays(geometry: ConvGeometry, dtype, precision) -> bool:
     """Where it is exact enough, with channels and tiles enough to pay for the transforms."""
-    if limit(geometry) or not is_exact_enough(dtype, precision):
+    if limit(geometry) or not is_exact_enough(geometry, dtype, precision):
         return False
     windows = windows_of(geometry)
     c_in, c_out = geometry.kernel_shape[-2:]
-    if not windows or min(c_in, c_out) < FEWEST_CHANNELS[len(windows)] or full_tiles(geometry) < FEWEST_TILES:
-        return False
-    return len(windows) < 2 or max(windows) < LONG_WINDOW or max(c_in, c_out) <= MOST_SUMMED
+    has_channels = bool(windows) and min(c_in, c_out) >= FEWEST_CHANNELS[len(windows)]
+    return has_channels and full_tiles(geometry) >= FEWEST_TILES
 
 
 def windows_of(geometry: ConvGeometry) -> list[int]:

@@ -133,7 +133,7 @@ def _candidates(convolution: Convolution) -> list[str]:
     _, geometry, dtype = convolution
     names = [name for name, implementation in IMPLEMENTATIONS.items() if implementation.limit(geometry) is None]
     few_taps = math.prod(geometry.kernel_shape[:-2]) < MANY_TAPS
-    return [n for n in names if choose.is_exact_enough(n, dtype, None) and not (n == "fft" and few_taps)]
+    return [n for n in names if choose.is_exact_enough(n, geometry, dtype, None) and not (n == "fft" and few_taps)]
 
 
 def _wrong(convolution: Convolution, programs: Mapping[str, Callable], arrays: list[jax.Array]) -> dict[str, str]:

@@ -72,6 +72,9 @@ RULES = {
     "outputs more than the inputs": (geometry((8, 8, 8, 32), (9, 9, 32, 32), padding=8), "im2col eigen im2col"),
     "images of no more than strides": (geometry((64, 4, 4, 256), (3, 3, 256, 256), strides=2), "eigen im2col im2col"),
     "three axes": (geometry((2, 8, 8, 8, 32), (3, 3, 3, 32, 32)), "winograd winograd winograd"),
+    "three axes, long windows": (geometry((1, 12, 12, 12, 64), (5, 5, 5, 64, 64)), "im2col im2col im2col"),
+    "three axes, many channels": (geometry((2, 8, 8, 8, 256), (3, 3, 3, 256, 32)), "im2col im2col im2col"),
+    "four axes": (geometry((1, 6, 6, 6, 6, 16), (3, 3, 3, 3, 16, 16)), "im2col im2col im2col"),
     "three axes, few channels": (geometry((2, 8, 8, 8, 4), (3, 3, 3, 4, 16)), "im2col im2col im2col"),
     "three axes with strides": (geometry((2, 8, 8, 8, 128), (3, 3, 3, 128, 64), strides=2), "im2col im2col im2col"),
     "strides": (geometry((8, 28, 28, 32), (3, 3, 32, 32), strides=2), "eigen im2col im2col"),
@@ -109,6 +112,12 @@ RULES = {
     ),
     "groups": (geometry((8, 28, 28, 32), (3, 3, 8, 32), feature_group_count=4), "im2col im2col im2col"),
     "depthwise": (geometry((8, 28, 28, 32), (3, 3, 1, 32), feature_group_count=32), "im2col im2col im2col"),
+    "depthwise, 11x11": (geometry((8, 28, 28, 32), (11, 11, 1, 32), feature_group_count=32), "im2col im2col im2col"),
+    "depthwise, 13x13": (geometry((8, 28, 28, 32), (13, 13, 1, 32), feature_group_count=32), "fft fft fft"),
+    "depthwise, many taps along four axes": (
+        geometry((1, 8, 8, 8, 8, 4), (4, 4, 4, 4, 1, 4), feature_group_count=4),
+        "im2col im2col im2col",
+    ),
     "tiny": (geometry((1, 4, 4, 16), (3, 3, 16, 16)), "im2col im2col im2col"),
 }
 all_rules = pytest.mark.parametrize(("geometry", "names"), RULES.values(), ids=RULES)
@@ -140,7 +149,7 @@ def test_no_exactness_is_given_away(geometry, names, dtype, precision):
     del names
     names = chosen(geometry, dtype, precision)
     assert "winograd" not in names
-    assert names[2] in (("im2col", "eigen") if dtype == "float32" else ("im2col",))
+    assert names[2] in ("im2col", "fft") or (names[2] == "eigen" and dtype == "float32")
 
 
 def test_the_process_default_of_the_highest_precision_is_heeded():

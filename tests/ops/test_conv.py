@@ -135,6 +135,57 @@ def mesh_of(axis_type):
     return jax.make_mesh((2,), ("data",), axis_types=(axis_type,))
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32"])
+@pytest.mark.parametrize("algorithm", ["auto", "im2col"])
+@pytest.mark.parametrize(
+    ("x", "kernel", "groups"), [((1, 8, 8, 3), (3, 3, 1, 3), 3), ((4, 128, 128, 3), (3, 3, 3, 3), 1)]
+)
+def test_integers_wrap_around_as_xlas_do(x, kernel, groups, algorithm, dtype):
+    x, kernel = (jnp.full(shape, 10, dtype) for shape in (x, kernel))
+    y, xlas = (conv2d(x, kernel, feature_group_count=groups, algorithm=a) for a in (algorithm, "xla"))
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(y, xlas)
+
+
+def test_it_runs_where_jit_is_disabled():
+    x, kernel, _ = CASES["lab"].arrays("float32")
+    gradient = jax.grad(loss(conv2d), (0, 1))
+    with jax.disable_jit():
+        actual = gradient(x, kernel)
+    jax.tree.map(assert_close, actual, gradient(x, kernel))
+
+
+@pytest.mark.parametrize("transform", [lambda f: f, jax.jit])
+def test_a_nan_is_found_where_nans_are_looked_for(transform):
+    x, kernel, _ = CASES["lab"].arrays("float32")
+    x = jnp.asarray(x).at[0, 0, 0, 0].set(jnp.nan)
+    with jax.debug_nans(True), pytest.raises(FloatingPointError, match="nan"):
+        transform(conv2d)(x, kernel)
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "xla"])
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "rocm", "tpu"])
+def test_gradients_of_explicitly_sharded_images_are_lowered_for_all_platforms(algorithm, platform):
+    x, kernel, _ = CASES["strides"].arrays("float32")
+    gradient = jax.grad(loss(partial(conv2d, algorithm=algorithm, strides=2)), (0, 1))
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        sharded = jax.device_put(x, jax.NamedSharding(mesh, P("data")))
+        lowered = jax.jit(gradient).trace(sharded, kernel).lower(lowering_platforms=(platform,))
+    assert [a.shape for a in lowered.out_info] == [x.shape, kernel.shape]
+
+
+def test_shard_map_over_one_of_two_explicit_axes():
+    x, kernel, _ = CASES["lab"].arrays("float32")
+    x = x[:4]
+    mesh = jax.make_mesh((2, 1), ("data", "rest"), axis_types=(jax.sharding.AxisType.Explicit,) * 2)
+    f = jax.shard_map(conv2d, mesh=mesh, in_specs=(P("data"), P()), out_specs=P("data"), axis_names={"data"})
+    with jax.set_mesh(mesh):
+        sharded = [jax.device_put(a, jax.NamedSharding(mesh, s)) for a, s in ((x, P("data")), (kernel, P()))]
+        actual = jax.jit(jax.grad(loss(f), (0, 1)))(*sharded)
+    jax.tree.map(assert_close, actual, jax.grad(loss(conv2d), (0, 1))(x, kernel))
+
+
 @pytest.mark.parametrize("axis_type", [jax.sharding.AxisType.Auto, jax.sharding.AxisType.Explicit])
 def test_sharded_images_give_the_same_gradients(axis_type):
     x, kernel, _ = CASES["lab"].arrays("float32")

@@ -47,6 +47,7 @@ OURS = {
     "lhs dilation of 1": Call((2, 6, 5, 3), (3, 2, 3, 4), (1, 1), "SAME", NHWC | {"lhs_dilation": (1, 1)}),
     "groups": Call((2, 4, 6, 5), (6, 2, 3, 3), (1, 1), "SAME", {"feature_group_count": 2}),
     "one axis": Call((2, 9, 3), (4, 3, 5), (2,), "SAME", {"dimension_numbers": ("NWC", "WIO", "NWC")}),
+    "four axes": Call((1, 16, 3, 3, 3, 3), (16, 16, 2, 2, 2, 2), (1,) * 4),
     "three axes": Call((2, 3, 4, 5, 3), (4, 3, 2, 3, 2), (1, 2, 1), "VALID"),
 }
 XLAS = {
@@ -121,7 +122,55 @@ def test_types_are_laxs(dtype, preferred):
     expected = call.with_(lax.conv_general_dilated)(*arrays)
     actual = call.with_(conv_general_dilated)(*arrays)
     assert actual.dtype == expected.dtype
-    np.testing.assert_allclose(*(np.asarray(a, "complex128") for a in (actual, expected)), rtol=2e-2, atol=2e-1)
+    if dtype in ("int32", "complex64"):  # XLA's own
+        np.testing.assert_array_equal(actual, expected)
+    else:
+        assert_close(actual, expected)
+
+
+def test_sizes_may_be_iterators_and_arrays():
+    lhs, rhs = jnp.ones((2, 3, 8, 8)), jnp.ones((4, 3, 3, 3))
+    expected = lax.conv_general_dilated(lhs, rhs, (1, 2), ((1, 1), (0, 1)), rhs_dilation=(2, 1))
+    pads = zip((1, 0), (1, 1), strict=True)
+    actual = conv_general_dilated(lhs, rhs, iter((1, 2)), pads, rhs_dilation=np.array([2, 1]))
+    assert_close(actual, expected)
+    dilated = conv_general_dilated(lhs, rhs, (1, 1), ((1, 1), (0, 1)), lhs_dilation=np.array([1, 2]))
+    assert dilated.shape == (2, 4, 8, 14)
+
+
+def test_numpys_float64_is_jaxs_float32():
+    def loss(rhs):
+        return conv_general_dilated(np.ones((2, 16, 8, 8)), rhs, (1, 1), "SAME").sum()
+
+    assert "stablehlo.convolution" not in jax.jit(jax.grad(loss)).lower(jnp.ones((16, 16, 3, 3))).as_text()
+    y = conv_general_dilated(np.ones((2, 3, 8, 8)), np.ones((4, 3, 3, 3)), (1, 1), "SAME", algorithm="im2col")
+    assert y.dtype == "float32"
+
+
+@pytest.mark.parametrize("precision", ["TF32_TF32_F32", lax.DotAlgorithm(np.float32, np.float32, np.float32)])
+@pytest.mark.parametrize("algorithm", ["auto", "im2col", "fft"])
+def test_on_a_cpu_it_takes_other_devices_algorithms_of_products_as_lax_does(precision, algorithm):
+    call = OURS["lax's own layout"]
+    lhs, rhs = call.arrays("float32")
+    f = partial(call.with_(partial(conv_general_dilated, algorithm=algorithm, precision=precision)), lhs)
+    y, transpose = jax.vjp(f, jnp.asarray(rhs))
+    assert_close(y, call.with_(lax.conv_general_dilated)(lhs, rhs))
+    assert transpose(y)[0].shape == rhs.shape
+
+
+def test_a_weak_type_stays_weak():
+    lhs, rhs = lax.broadcast(1.0, (1, 1, 4, 4)), lax.broadcast(2.0, (1, 1, 2, 2))
+    f = partial(conv_general_dilated, window_strides=(1, 1), padding="SAME")
+    assert f(lhs, rhs).weak_type
+    assert not f(lhs, rhs.astype("float32")).weak_type
+
+
+def test_a_window_of_a_size_known_at_run_time_only_is_laxs():
+    (k,) = jax.export.symbolic_shape("k")
+    specs = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((2, 8, 16, 16), (4, 8, k, k))]
+    f = jax.jit(partial(conv_general_dilated, window_strides=(1, 1), padding="SAME"))
+    lhs, rhs = np.ones((2, 8, 16, 16), "f4"), np.ones((4, 8, 3, 3), "f4")
+    assert_close(jax.export.export(f)(*specs).call(lhs, rhs), f(lhs, rhs))
 
 
 @pytest.mark.parametrize("call", UNGROUPED.values(), ids=UNGROUPED)

@@ -4,7 +4,7 @@ import jax
 import pytest
 from jax import lax
 
-from jaxcnn.ops.precision import accumulator, is_highest
+from jaxcnn.ops.precision import accumulator, is_highest, of_cpu
 
 HIGHEST = ["highest", "float32", lax.Precision.HIGHEST, ("highest", "highest"), (lax.Precision.HIGHEST,) * 2]
 RELAXED = [
@@ -23,9 +23,17 @@ RELAXED = [
 
 @pytest.mark.parametrize(
     ("dtype", "kept"),
-    [("bfloat16", "float32"), ("float16", "float32"), ("float32", "float32"), ("float64", "float64")],
+    [
+        ("bfloat16", "float32"),
+        ("float16", "float32"),
+        ("float8_e4m3fn", "float32"),
+        ("float32", "float32"),
+        ("float64", "float64"),
+        ("complex64", "complex64"),
+        ("int8", "int8"),
+    ],
 )
-def test_sums_are_kept_in_float32_or_better(dtype, kept):
+def test_sums_are_kept_in_float32_or_better_or_as_integers(dtype, kept):
     assert accumulator(dtype) == kept
 
 
@@ -59,3 +67,9 @@ def test_what_is_said_outweighs_the_default():
         assert not is_highest("high")
     with jax.default_matmul_precision("bfloat16"):
         assert is_highest("highest")
+
+
+@pytest.mark.parametrize("precision", ["TF32_TF32_F32", lax.DotAlgorithmPreset.BF16_BF16_F32, "highest"])
+def test_a_cpu_knows_no_algorithms_of_products(precision):
+    assert of_cpu(precision) == lax.Precision.HIGHEST
+    assert of_cpu(None) == of_cpu("high") == lax.Precision.DEFAULT

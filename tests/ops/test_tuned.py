@@ -157,6 +157,19 @@ def test_winograd_is_chosen_where_it_is_exact_enough_only(cpu):
     assert choose.algorithm("convolve", GEOMETRY, jnp.dtype("float32"), None, "cpu") == "winograd"
 
 
+def test_winograd_is_not_chosen_for_sums_too_long_for_it(cpu):
+    geometry = ConvGeometry.resolve((1, 12, 12, 512), (5, 5, 512, 512))
+    tuned.write(cpu, {tuned.key("convolve", geometry, jnp.float32): "winograd"})
+    assert tuned.lookup("convolve", geometry, jnp.float32, "cpu") == "winograd"
+    assert choose.algorithm("convolve", geometry, jnp.dtype("float32"), None, "cpu") == "eigen"
+
+
+def test_of_several_processes_none_has_a_table(cpu, monkeypatch):
+    tuned.write(cpu, entry("fft"))
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    assert tuned.lookup("convolve", GEOMETRY, jnp.float32, "cpu") is None
+
+
 BROKEN = {
     "no JSON": ("{", "Expecting property name"),
     "nothing": ("", "Expecting value"),

@@ -252,9 +252,9 @@ def test_tiles_are_large_of_windows_along_one_axis_however_few():
     ("kernel", "products"),
     [((3, 3, 8, 5), 8 * 2.25), ((2, 2, 1, 1), 25 / 16), ((1, 5, 2, 2), 2 * 1.8), ((1, 1, 3, 2), 3)],
 )
-def test_the_products_of_an_output_are_its_share_of_a_tiles_points(kernel, products):
+def test_the_multiplications_for_an_output_are_its_share_of_a_tiles_points(kernel, products):
     geometry = ConvGeometry.resolve((1, 9, 9, kernel[2]), kernel)
-    assert winograd.products_per_output(geometry) == pytest.approx(products)
+    assert winograd.multiplications_per_output(geometry) == pytest.approx(products)
 
 
 @pytest.mark.parametrize("window", winograd.TILES)
