@@ -9,11 +9,14 @@ from typing import Any
 import jax
 
 from jaxcnn.bench.timing import Timing
+from jaxcnn.ops import tuned
 from jaxcnn.ops.processor import processor
 
 
 def record(benchmark: str, timings: Mapping[str, Timing], **settings: Any) -> dict[str, Any]:
     """A result file's content.
+
+    ``tuned`` says whether "auto" had a table of measured algorithms to follow.
 
     Args:
       benchmark: its name.
@@ -25,6 +28,7 @@ def record(benchmark: str, timings: Mapping[str, Timing], **settings: Any) -> di
         "benchmark": benchmark,
         "device": {"platform": device.platform, "kind": device.device_kind},
         "processor": processor(),
+        "tuned": tuned.path(device).exists(),
         "versions": {name: found for name in ("jaxcnn", "jax", "jaxlib", "torch") if (found := _version(name))},
         **({"settings": settings} if settings else {}),
         "seconds": {name: list(timing.times) for name, timing in timings.items()},
