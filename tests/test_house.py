@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "errors": set(),
     "ops": set(),
     "reference": set(),
-    "bench": set(),
+    "bench": {"ops"},
     "xla": set(),
     "verify": set(),
     "models": {"ops"},

@@ -1,23 +1,30 @@
 """Max and average pooling, as a fold over the taps of the window.
 
-``lax.reduce_window`` differentiates into ``select_and_scatter``, which XLA's CPU backend runs several times slower than
-the forward pass. A fold over strided slices is a few fused loops in both directions, and differentiates by itself.
+``lax.reduce_window`` with a maximum differentiates into ``select_and_scatter``, which XLA's CPU backend runs many times
+slower than the forward pass. A fold over strided slices is a few fused loops in both directions, and differentiates by
+itself. Of large windows one axis is folded after another: XLA makes the fold of all taps again for each tap's gradient.
 Where windows lie side by side, the gradient of the largest is a selection: slices would spread their gradients with
 zeros between the elements, one array for each tap.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial, reduce
 from math import prod
 
 import jax
+import numpy as np
 from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxcnn.ops.geometry import Padding, PoolGeometry
+from jaxcnn.ops.geometry import Padding, PoolGeometry, WindowAxis
 from jaxcnn.ops.loops import in_one_loop
+from jaxcnn.ops.precision import accumulator
 from jaxcnn.ops.windows import window_taps
+
+MOST_AT_ONCE = 24
+"""Comparisons for the gradient of an element, or terms of a mean, up to which the taps of all axes are folded at once.
+On a CPU large arrays between the axes cost more than they save up to here: twice the time in ResNet's first pool."""
 
 
 def max_pool(
@@ -49,7 +56,8 @@ def max_pool(
     geometry = PoolGeometry.resolve(x.shape, window_shape, strides=strides, padding=padding)
     if _tiles(geometry) and jnp.issubdtype(x.dtype, jnp.floating):
         return _max_of_tiles(geometry, x)
-    return reduce(_larger, window_taps(x, geometry.axes, _lowest(x.dtype)))
+    comparisons = prod(axis.window**2 / axis.stride for axis in geometry.axes)
+    return _fold(_larger, x, geometry.axes, _lowest(x.dtype), at_once=comparisons <= MOST_AT_ONCE)
 
 
 def avg_pool(
@@ -63,6 +71,9 @@ def avg_pool(
 
         y[n, o, c] = (1 / |t|) Σ_t x[n, s·o + t − p, c]
 
+    Floats are summed in float32 or better and returned in x's dtype, whatever is counted; integers are summed in
+    theirs.
+
     Args:
       x: N, spatial axes, C.
       window_shape: one size a spatial axis.
@@ -74,11 +85,39 @@ def avg_pool(
       ValueError: the window does not fit x, or an option is out of range.
     """
     geometry = PoolGeometry.resolve(x.shape, window_shape, strides=strides, padding=padding)
-    total = reduce(jnp.add, window_taps(x, geometry.axes, 0))
+    terms = x.astype(accumulator(x.dtype))
+    mean = _total(geometry, terms) / _count(geometry, terms.dtype, count_include_pad)
+    return mean.astype(x.dtype) if jnp.issubdtype(x.dtype, jnp.floating) else mean
+
+
+def _total(geometry: PoolGeometry, x: Array) -> Array:
+    additions = prod(axis.window for axis in geometry.axes)
+    return _fold(jnp.add, x, geometry.axes, 0, at_once=additions <= MOST_AT_ONCE)
+
+
+def _count(geometry: PoolGeometry, dtype, count_include_pad: bool) -> Array:
+    """What the sum of each window is divided by."""
     if count_include_pad:
-        return total / jnp.asarray(prod(axis.window for axis in geometry.axes), x.dtype)
-    inside = jnp.ones((1, *x.shape[1:-1], 1), x.dtype)
-    return total / reduce(jnp.add, window_taps(inside, geometry.axes, 0))
+        return jnp.asarray(prod(axis.window for axis in geometry.axes), dtype)
+    return _total(geometry, jnp.ones((1, *(axis.size for axis in geometry.axes), 1), dtype))
+
+
+def _fold(
+    combine: Callable[[Array, Array], Array], x: Array, axes: tuple[WindowAxis, ...], pad_value: float, *, at_once: bool
+) -> Array:
+    """The taps of each window combined: those of all axes at once, or of one axis after another.
+
+    The last axis first: what keeps the first of equals on each axis then keeps the first in row-major order. All axes
+    are padded before: a loop that pads what it hands to the next asks of every element whether it is there.
+    """
+    if at_once:
+        return reduce(combine, window_taps(x, axes, pad_value))
+    x = lax.pad(x, jnp.asarray(pad_value, x.dtype), [(0, 0, 0), *((a.pad_lo, a.pad_hi, 0) for a in axes), (0, 0, 0)])
+    for number, axis in reversed(list(enumerate(axes))):
+        alone = [WindowAxis(size, 1, 1, 1, 0, 0) for size in x.shape[1:-1]]
+        alone[number] = axis._replace(size=x.shape[1 + number], pad_lo=0, pad_hi=0)
+        x = reduce(combine, window_taps(x, tuple(alone), pad_value))
+    return x
 
 
 def _tiles(geometry: PoolGeometry) -> bool:
@@ -148,4 +187,10 @@ def _larger(largest, tap):
 
 
 def _lowest(dtype) -> float:
-    return -jnp.inf if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo(dtype).min
+    """What no element is smaller than; not every float8 has an infinity."""
+    if jnp.issubdtype(dtype, jnp.bool_):
+        return False
+    if not jnp.issubdtype(dtype, jnp.floating):
+        return jnp.iinfo(dtype).min
+    has_infinity = np.isinf(np.asarray(np.inf).astype(dtype))
+    return -jnp.inf if has_infinity else float(jnp.finfo(dtype).min)

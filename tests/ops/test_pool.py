@@ -1,3 +1,4 @@
+import itertools
 from functools import partial
 
 import jax
@@ -23,6 +24,10 @@ POOLS = {
     "one axis": ((2, 9, 3), (3,), (2,), "SAME"),
     "three axes": ((1, 4, 5, 6, 2), (2, 2, 3), (2, 1, 2), "SAME"),
 }
+LARGE = {
+    f"{k}x{k} stride {stride} {padding}": ((2, 11, 10, 2), (k, k), (stride, stride), padding)
+    for k, stride, padding in itertools.product((5, 7), (1, 2, 3), ("VALID", "SAME"))
+}
 all_pools = pytest.mark.parametrize(("shape", "window", "strides", "padding"), POOLS.values(), ids=POOLS)
 cotangent_weighted = jnp.cos
 
@@ -46,6 +51,39 @@ def test_max_pool_is_flaxs_with_its_gradient(shape, window, strides, padding, va
         mine, flaxs = (value_and_gradient(pool, x, window, strides, padding) for pool in (max_pool, nn.max_pool))
         np.testing.assert_array_equal(mine[0], flaxs[0])
         jax.tree.map(assert_close, mine, flaxs)
+
+
+@pytest.mark.parametrize(("shape", "window", "strides", "padding"), LARGE.values(), ids=LARGE)
+def test_large_windows_are_flaxs_with_their_gradients(shape, window, strides, padding):
+    x = np.round(np.random.default_rng(0).normal(size=shape)).astype(np.float32)
+    with jax.numpy_dtype_promotion("standard"):  # Flax divides a float by an integer
+        for pools in ((max_pool, nn.max_pool), (avg_pool, nn.avg_pool)):
+            jax.tree.map(assert_close, *(value_and_gradient(pool, x, window, strides, padding) for pool in pools))
+
+
+@pytest.mark.parametrize("most_at_once", [0, np.inf], ids=["axis by axis", "at once"])
+@all_pools
+def test_ties_go_to_the_first_however_taps_are_folded(monkeypatch, shape, window, strides, padding, most_at_once):
+    def gradient(pool):
+        y, transpose = jax.vjp(lambda x: pool(x, window, strides, padding), x)
+        return transpose(jnp.arange(y.size, dtype=y.dtype).reshape(y.shape))[0]
+
+    monkeypatch.setattr("jaxcnn.ops.pool.MOST_AT_ONCE", most_at_once)
+    x = np.random.default_rng(0).choice(np.float32([-np.inf, 0, 1]), shape)
+    np.testing.assert_array_equal(gradient(max_pool), gradient(nn.max_pool))
+
+
+@pytest.mark.parametrize("pool", [max_pool, avg_pool])
+def test_a_large_window_is_folded_one_axis_after_another(pool):
+    """14 + 14 taps and not 196 of them."""
+    program = jax.make_jaxpr(lambda x: pool(x, (14, 14)))(jnp.ones((1, 20, 20, 1)))
+    assert str(program).count(" slice[") == 28
+
+
+def test_nans_come_through_large_windows():
+    x = np.where(np.random.default_rng(0).random((2, 11, 10, 2)) < 0.05, np.nan, 1).astype(np.float32)
+    mine, flaxs = (pool(x, (5, 5), (2, 2), "SAME") for pool in (max_pool, nn.max_pool))
+    np.testing.assert_array_equal(mine, flaxs)
 
 
 @pytest.mark.parametrize(("shape", "window"), [((2, 6, 5, 3), (2, 2)), ((2, 7, 2), (3,)), ((1, 4, 7, 4, 2), (2, 3, 1))])
@@ -111,8 +149,32 @@ def test_max_pool_keeps_the_dtype(dtype):
     np.testing.assert_array_equal(y.ravel().astype(np.int32), [5, 7, 13, 15])
 
 
-def test_avg_pool_keeps_a_low_precision():
-    assert avg_pool(jnp.ones((1, 4, 4, 1), jnp.bfloat16), (2, 2), 2).dtype == jnp.bfloat16
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2", "float8_e4m3b11fnuz"])
+def test_the_padding_of_float8_never_wins(dtype):
+    y = max_pool(-jnp.ones((1, 3, 3, 1), dtype), (2, 2), padding="SAME")
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(y.astype(np.float32), -1)
+
+
+def test_max_pool_of_booleans_is_flaxs():
+    x = np.random.default_rng(0).random((2, 7, 7, 2)) < 0.2
+    for window in ((3, 3), (5, 5)):
+        mine, flaxs = (pool(x, window, (2, 2), "SAME") for pool in (max_pool, nn.max_pool))
+        assert mine.dtype == bool
+        np.testing.assert_array_equal(mine, flaxs)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float8_e4m3fn"])
+@pytest.mark.parametrize("count_include_pad", [True, False])
+def test_avg_pool_sums_a_low_precision_in_float32(dtype, count_include_pad):
+    """The 1024 terms of 96 add up to more than float16 holds, and bfloat16 stops counting at 256 of 1."""
+    for value in (1, 96):
+        x = jnp.full((1, 32, 32, 1), value, dtype)
+        mean = partial(avg_pool, window_shape=(32, 32), count_include_pad=count_include_pad)
+        y, transpose = jax.vjp(jax.jit(mean), x)
+        assert y.dtype == dtype
+        assert y.item() == value
+        assert transpose(jnp.ones_like(y))[0].dtype == dtype
 
 
 def test_vmap_and_jit():
