@@ -5,11 +5,12 @@
                                                     (needs the extra: pip install '.[bench]')
 
 Layers of MNIST and CIFAR networks, VGG, ResNet-50 and DeepBench (Baidu's conv_problems.h), and depthwise ones, in
-float32; with --further others instead: along sequences, along one axis of images, and large windows with strides, as
-audio networks, Inception and DCGAN have them. Of each the convolution, its kernel gradient and its input gradient, each
-alone in a compiled program: jaxcnn.conv2d and its transposes, lax.conv_general_dilated (NHWC, HWIO) and its own,
-PyTorch's conv2d and convolution_backward in its default memory format (NCHW) and in channels last, and what
---algorithms asks for where it can do the layer. What is in one row was sampled in turn in one process, on one device.
+float32; with --further others instead: along sequences, along one axis of images, large windows with strides, and
+groups of channels, as audio networks, Inception, DCGAN, ConvNeXt and ResNeXt have them. Of each the convolution, its
+kernel gradient and its input gradient, each alone in a compiled program: jaxcnn.conv2d and its transposes,
+lax.conv_general_dilated (NHWC, HWIO) and its own, PyTorch's conv2d and convolution_backward in its default memory
+format (NCHW) and in channels last, and what --algorithms asks for where it can do the layer. What is in one row was
+sampled in turn in one process, on one device.
 
 Before anything of a row is timed, each result is compared with PyTorch's in float64: the error is ‖y − ȳ‖ / ‖ȳ‖.
 PyTorch has only symmetric pads: where "SAME" is not, in strided layers, it pads by k // 2 on all sides, which gives an

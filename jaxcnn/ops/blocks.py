@@ -1,7 +1,8 @@
 """Images in blocks: what is made of a block stays in the cache, and its memory does not grow with the batch.
 
 Block i of ``count`` holds the images i, i + count, i + 2 count, …: where the batch is sharded over devices, each of
-them has its share of every block.
+them has its share of every block that has as many images. Of smaller blocks the compiler gathers the batch; inside of
+``shard_map`` each device has its own.
 """
 
 from collections.abc import Callable
