@@ -15,21 +15,21 @@ import functools
 import jax
 from jax import lax
 from jax import numpy as jnp
-from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir, xla
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array
 
 from jaxcnn.ops import choose, winograd
-from jaxcnn.ops.geometry import ConvGeometry
+from jaxcnn.ops.calls import not_inlined
+from jaxcnn.ops.geometry import ConvGeometry, Operation
 from jaxcnn.ops.precision import of_cpu, resolved
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 """Those that a choice of algorithm is made for; any other compiles XLA's own convolution."""
 
 
-def _bilinear(operation: choose.Operation, name: str, result_shape, *, of_images: bool) -> Primitive:
+def _bilinear(operation: Operation, name: str, result_shape, *, of_images: bool) -> Primitive:
     """A primitive of two arrays with a geometry, an algorithm's name and a precision; its derivative rules come below.
 
     ``of_images`` says that the result has a batch axis, and so has the first argument and not the second.
@@ -87,13 +87,8 @@ def _convolution(operation, algorithm, geometry, precision, a, b):
 
 
 def _as_function(operation, algorithm, geometry, precision, a, b):
-    """The operation as a function of the compiled program, which equal layers share and XLA does not inline.
-
-    XLA optimises it once however many layers there are, and its scheduler does not mix one layer's arrays with
-    another's.
-    """
-    # As an attribute of its result: as a context it would be that of the loops inside, too.
-    return set_xla_metadata(_jitted(operation, algorithm, geometry, precision, a, b), inlineable="false")
+    """The operation as a function of the compiled program, which equal layers share."""
+    return not_inlined(_jitted(operation, algorithm, geometry, precision, a, b))
 
 
 _jitted = jax.jit(_convolution, static_argnums=(0, 1, 2, 3))

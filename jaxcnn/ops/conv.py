@@ -35,8 +35,8 @@ def conv2d(
       algorithm: "auto" lets jaxcnn choose for each pass and for the platform that the program is compiled for. By name,
         in every pass: "xla", XLA's own; "eigen", XLA's by the library of its CPU backend that uses all cores (groups of
         1); "im2col", matrix products over patches; "winograd", minimal filtering (strides, dilation and groups of 1,
-        windows of at most 7); "fft", products of spectra; "polyphase", strides turned into channels (dilation and
-        groups of 1, some stride above 1).
+        windows of at most 7); "fft", products of spectra; "polyphase", strides turned into channels (dilation of 1,
+        some stride above 1); "groupwise", each group by itself (more than one).
       precision: as in :func:`jax.lax.conv_general_dilated`.
 
     Returns:

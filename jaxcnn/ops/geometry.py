@@ -11,10 +11,13 @@ that a shape can cause is raised here, so that the code behind it is array opera
 import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, SupportsIndex
+from typing import Literal, NamedTuple, SupportsIndex
 
 Padding = str | int | Sequence[int | tuple[int, int]]
 PadPairs = tuple[tuple[int, int], ...]
+
+
+Operation = Literal["convolve", "input_gradient", "kernel_gradient"]
 
 
 class WindowAxis(NamedTuple):
@@ -122,6 +125,13 @@ class ConvGeometry:
     def outputs_per_group(self) -> int:
         """C_out / groups."""
         return self.kernel_shape[-1] // self.groups
+
+    @property
+    def of_one_group(self) -> "ConvGeometry":
+        """The convolution that each group is by itself."""
+        input_shape = (*self.input_shape[:-1], self.inputs_per_group)
+        kernel_shape = (*self.kernel_shape[:-1], self.outputs_per_group)
+        return replace(self, input_shape=input_shape, kernel_shape=kernel_shape, groups=1)
 
     @property
     def transposed(self) -> "ConvGeometry":

@@ -18,9 +18,8 @@ from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxcnn.ops import depthwise, taps, two_sided
+from jaxcnn.ops import grouped, taps, two_sided
 from jaxcnn.ops.blocks import images_per_block, map_blocks, sum_blocks
-from jaxcnn.ops.depthwise import is_depthwise
 from jaxcnn.ops.geometry import ConvGeometry
 from jaxcnn.ops.precision import accumulator
 from jaxcnn.ops.windows import padded_apart, put_back, window_taps
@@ -58,8 +57,8 @@ def convolve(
     precision=None,
 ) -> Float[Array, "n *output c_out"]:
     """y = P · K."""
-    if is_depthwise(geometry):
-        return depthwise.convolve(x, kernel, geometry)
+    if grouped.pays(geometry):
+        return grouped.convolve(x, kernel, geometry)
     if _is_sum(geometry, x.dtype.itemsize):
         return taps.convolve(x, kernel, geometry)
     matrix = _kernel_matrix(kernel, geometry)
@@ -79,8 +78,8 @@ def input_gradient(
     precision=None,
 ) -> Float[Array, "n *spatial c_in"]:
     """∂L/∂x = fold(g · Kᵀ)."""
-    if is_depthwise(geometry):
-        return depthwise.input_gradient(g, kernel, geometry)
+    if grouped.pays(geometry):
+        return grouped.input_gradient(g, kernel, geometry)
     matrix = _kernel_matrix(kernel, geometry).swapaxes(-1, -2)
     shape = geometry.input_shape[1:]
 
@@ -103,8 +102,8 @@ def kernel_gradient(
     A matrix product keeps its speed inside ``scan`` and ``while_loop``, where XLA's CPU backend runs the convolution
     that is this gradient some hundred times slower than outside.
     """
-    if is_depthwise(geometry):
-        return depthwise.kernel_gradient(x, g, geometry)
+    if grouped.pays(geometry):
+        return grouped.kernel_gradient(x, g, geometry)
     if two_sided.pays(geometry):
         return two_sided.kernel_gradient(x, g, geometry, precision=precision)
     dtype = accumulator(x.dtype)

@@ -13,6 +13,7 @@ elements of g that the input gradient of a strided convolution has, and Winograd
 import itertools
 import math
 
+import jax
 from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array, Float
@@ -32,14 +33,12 @@ def limit(geometry: ConvGeometry) -> str | None:
         return "polyphase needs a stride above 1, found strides of 1"
     if any(dilation != 1 for dilation in geometry.kernel_dilation):
         return f"polyphase needs a kernel_dilation of 1, found {geometry.kernel_dilation}"
-    if geometry.groups != 1:
-        return f"polyphase needs a feature_group_count of 1, found {geometry.groups}"
     return None
 
 
 def convolve(
     x: Float[Array, "n *spatial c_in"],
-    kernel: Float[Array, "*window c_in c_out"],
+    kernel: Float[Array, "*window c_group c_out"],
     geometry: ConvGeometry,
     *,
     precision=None,
@@ -52,7 +51,7 @@ def convolve(
 
 def input_gradient(
     g: Float[Array, "n *output c_out"],
-    kernel: Float[Array, "*window c_in c_out"],
+    kernel: Float[Array, "*window c_group c_out"],
     geometry: ConvGeometry,
     *,
     precision=None,
@@ -70,7 +69,7 @@ def kernel_gradient(
     geometry: ConvGeometry,
     *,
     precision=None,
-) -> Float[Array, "*window c_in c_out"]:
+) -> Float[Array, "*window c_group c_out"]:
     """∂L/∂w: that of w', without the taps that are zeros."""
     inner = with_strides_of_one(geometry)
     f = _algorithm(inner, x.dtype, precision).kernel_gradient
@@ -82,11 +81,12 @@ def with_strides_of_one(geometry: ConvGeometry) -> ConvGeometry:
     """The convolution of x' with w'."""
     phases = math.prod(geometry.strides)
     n, *_, c_in = geometry.input_shape
+    *_, c_group, c_out = geometry.kernel_shape
     axes = tuple(WindowAxis(o + q - 1, q, 1, 1, 0, 0) for o, q in zip(*_sizes(geometry), strict=True))
     window = tuple(axis.window for axis in axes)
     sizes = tuple(axis.size for axis in axes)
-    kernel_shape = (*window, phases * c_in, geometry.kernel_shape[-1])
-    return ConvGeometry((n, *sizes, phases * c_in), kernel_shape, axes, 1)
+    kernel_shape = (*window, phases * c_group, c_out)
+    return ConvGeometry((n, *sizes, phases * c_in), kernel_shape, axes, geometry.groups)
 
 
 def products_with_zeros(geometry: ConvGeometry) -> float:
@@ -113,12 +113,15 @@ def _sizes(geometry: ConvGeometry) -> tuple[list[int], list[int]]:
 
 
 def _input_phases(x: Array, geometry: ConvGeometry) -> Array:
-    """x'."""
+    """x', the phases of each group's inputs beside each other."""
     pads = []
     for axis, o, q in zip(geometry.axes, *_sizes(geometry), strict=True):
         pads.append((axis.pad_lo, (o + q - 1) * axis.stride - axis.size - axis.pad_lo, 0))
     padded = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *pads, (0, 0, 0)])
-    return lax.optimization_barrier(_space_to_depth(padded, 1, geometry.strides))
+    grouped = padded.reshape(*padded.shape[:-1], geometry.groups, geometry.inputs_per_group)
+    phases = jax.vmap(lambda x: _space_to_depth(x, 1, geometry.strides), in_axes=-2, out_axes=-2)(grouped)
+    inner = with_strides_of_one(geometry)
+    return lax.optimization_barrier(phases.reshape(inner.input_shape))
 
 
 def _kernel_phases(kernel: Array, geometry: ConvGeometry) -> Array:

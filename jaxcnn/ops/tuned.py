@@ -24,8 +24,8 @@ import jax
 from jax import numpy as jnp
 from platformdirs import user_cache_path
 
-from jaxcnn.ops.algorithms import IMPLEMENTATIONS, Operation
-from jaxcnn.ops.geometry import ConvGeometry
+from jaxcnn.ops.algorithms import IMPLEMENTATIONS
+from jaxcnn.ops.geometry import ConvGeometry, Operation
 from jaxcnn.ops.processor import processor
 
 

@@ -1,7 +1,7 @@
 """What a sliding window sees, tap by tap: strided slices of the padded input."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 from jax import lax
@@ -12,20 +12,21 @@ from jaxcnn.ops.geometry import WindowAxis
 
 
 def window_taps(
-    x: Shaped[Array, "n *spatial c"], axes: tuple[WindowAxis, ...], pad_value: float
-) -> Iterator[Shaped[Array, "n *output c"]]:
+    x: Shaped[Array, "*spatial c"], axes: tuple[WindowAxis, ...], pad_value: float
+) -> Iterator[Shaped[Array, "*output c"]]:
     """For each tap t of the window, in row-major order, x[n, s·o + d·t − p, c] over all positions o."""
     padded = _pad(x, [(axis.pad_lo, axis.pad_hi) for axis in axes], pad_value)
-    n, *_, c = x.shape
+    batch, c = x.shape[: -len(axes) - 1], x.shape[-1]
     for tap in itertools.product(*(range(axis.window) for axis in axes)):
         starts = [axis.dilation * t for axis, t in zip(axes, tap, strict=True)]
         limits = [start + (axis.output_size - 1) * axis.stride + 1 for axis, start in zip(axes, starts, strict=True)]
-        yield lax.slice(padded, (0, *starts, 0), (n, *limits, c), (1, *(axis.stride for axis in axes), 1))
+        strides = (*(1 for _ in batch), *(axis.stride for axis in axes), 1)
+        yield lax.slice(padded, (*(0 for _ in batch), *starts, 0), (*batch, *limits, c), strides)
 
 
 def padded_apart(
-    x: Shaped[Array, "n *spatial c"], axes: tuple[WindowAxis, ...], *, always: bool = False
-) -> tuple[Shaped[Array, "n *padded c"], tuple[WindowAxis, ...]]:
+    x: Shaped[Array, "*spatial c"], axes: tuple[WindowAxis, ...], *, always: bool = False
+) -> tuple[Shaped[Array, "*padded c"], tuple[WindowAxis, ...]]:
     """x with its zeros around it, kept out of the loops that read it, and the axes of windows over that.
 
     A loop that pads what it reads asks of every element whether it is there. So does one that cuts a block out of x:
@@ -39,6 +40,12 @@ def padded_apart(
     return lax.optimization_barrier(_pad(x, pads, 0)), tuple(inside)
 
 
+def kept_apart(x: Shaped[Array, "*shape c"]) -> Shaped[Array, "*shape c"]:
+    """x, kept out of the loops that read it, as :func:`padded_apart` does with ``always``."""
+    rows = x.shape[-2]
+    return lax.slice_in_dim(lax.optimization_barrier(_pad(x, [(0, 1)], 0)), 0, rows, axis=-2)
+
+
 def put_back(take: Callable[[Array], Array], shape: tuple[int, ...], taken: Array) -> Array:
     """The transpose of ``take``, which rearranges an array of that shape: elements go back and add up.
 
@@ -49,5 +56,6 @@ def put_back(take: Callable[[Array], Array], shape: tuple[int, ...], taken: Arra
     return transpose(taken)[0]
 
 
-def _pad(x, pads: Iterable[tuple[int, int]], value: float):
-    return lax.pad(x, jnp.asarray(value, x.dtype), [(0, 0, 0), *((lo, hi, 0) for lo, hi in pads), (0, 0, 0)])
+def _pad(x, pads: Sequence[tuple[int, int]], value: float):
+    batch = [(0, 0)] * (x.ndim - len(pads) - 1)
+    return lax.pad(x, jnp.asarray(value, x.dtype), [(lo, hi, 0) for lo, hi in (*batch, *pads, (0, 0))])

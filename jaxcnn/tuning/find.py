@@ -8,8 +8,8 @@ from jax import numpy as jnp
 from jax.extend import core
 
 from jaxcnn.ops import ConvGeometry
-from jaxcnn.ops.algorithms import Operation
 from jaxcnn.ops.bilinear import conv_p, input_gradient_p, kernel_gradient_p
+from jaxcnn.ops.geometry import Operation
 
 PRIMITIVES: dict[Operation, core.Primitive] = {
     "convolve": conv_p,
