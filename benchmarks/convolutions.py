@@ -6,7 +6,7 @@
 
 Layers of MNIST and CIFAR networks, VGG, ResNet-50 and DeepBench (Baidu's conv_problems.h), and depthwise ones, in
 float32; with --further others instead: along sequences, along one axis of images, large windows with strides, and
-groups of channels, as audio networks, Inception, DCGAN, ConvNeXt and ResNeXt have them. Of each the convolution, its
+groups of channels, as audio networks, Inception, DCGAN, ConvNeXt, ResNeXt and RegNet have them. Of each the convolution, its
 kernel gradient and its input gradient, each alone in a compiled program: jaxcnn.conv2d and its transposes,
 lax.conv_general_dilated (NHWC, HWIO) and its own, PyTorch's conv2d and convolution_backward in its default memory
 format (NCHW) and in channels last, and what --algorithms asks for where it can do the layer. What is in one row was
@@ -153,6 +153,8 @@ FURTHER_LAYERS = (
     Layer("EfficientNet", (16, 28, 28, 240), (5, 5, 1, 240), strides=2),
     Layer("RepLKNet", (4, 28, 28, 64), (31, 31, 1, 64)),
     Layer("ResNeXt", (16, 28, 28, 128), (3, 3, 4, 128)),
+    Layer("ResNeXt", (16, 14, 14, 512), (3, 3, 16, 512)),
+    Layer("RegNet", (16, 14, 14, 432), (3, 3, 48, 432)),
     Layer("multiplier", (16, 28, 28, 64), (3, 3, 1, 128)),
 )
 """Outside of the list that jaxcnn's means are of."""

@@ -36,7 +36,9 @@ def conv2d(
         in every pass: "xla", XLA's own; "eigen", XLA's by the library of its CPU backend that uses all cores (groups of
         1); "im2col", matrix products over patches; "winograd", minimal filtering (strides, dilation and groups of 1,
         windows of at most 7); "fft", products of spectra; "polyphase", strides turned into channels (dilation of 1,
-        some stride above 1); "groupwise", each group by itself (more than one).
+        some stride above 1); "groupwise", each group by itself (more than one). With three spatial axes, in
+        :func:`jaxcnn.conv_general_dilated`, also "planes", the first axis' taps turned into channels (a stride and a
+        dilation of 1 along it, groups of 1).
       precision: as in :func:`jax.lax.conv_general_dilated`.
 
     Returns:

@@ -11,19 +11,12 @@ import jax
 from jax import numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxcnn.ops import direct, eigen, fft, im2col, polyphase, winograd
+from jaxcnn.ops import planes
 from jaxcnn.ops.calls import call
 from jaxcnn.ops.geometry import ConvGeometry, Operation
 from jaxcnn.ops.rule import rule_of_thumb
 
-OF_A_GROUP = {
-    "xla": direct,
-    "eigen": eigen,
-    "im2col": im2col,
-    "winograd": winograd,
-    "fft": fft,
-    "polyphase": polyphase,
-}
+OF_A_GROUP = {**planes.OF_A_PLANE, "planes": planes}
 """The modules that a group's algorithm may be of, by its name."""
 
 

@@ -40,6 +40,9 @@ WINOGRAD_RATIO, WINOGRAD_SAVED, WINOGRAD_SAVED_BY_FEW = 3**0.5, 130, 300
 """The sum's multiplications over those that transforms leave, for each axis, and how many are saved for an output, from
 which they are worth while: not 16 channels by 3×3. Of windows as small as 2×2, less than the first, how many more."""
 
+PLANES_PRODUCTS = 100
+"""Products of an output from which a convolution along three axes is quicker as one of planes: not 1 input by 3×3×3."""
+
 GROUPWISE_CHANNELS = 8
 """Channels in and out from which a group is a convolution of its own, but where sums are quicker."""
 
@@ -53,6 +56,8 @@ def rule_of_thumb(operation: Operation, geometry: ConvGeometry, dtype, precision
         return "xla"
     if geometry.groups > 1:
         return _of_groups(operation, geometry)
+    if _planes_fit(geometry) and not _is_winograds(operation, geometry, dtype, precision):
+        return "planes"
     if operation == "kernel_gradient":
         return _of_kernel_gradient(geometry, dtype, precision)
     if operation == "input_gradient":
@@ -77,6 +82,22 @@ def _of_groups(operation: Operation, geometry: ConvGeometry) -> str:
     is_large = min(geometry.inputs_per_group, geometry.outputs_per_group) >= GROUPWISE_CHANNELS
     has_sums = grouped.pays(geometry) and operation != "kernel_gradient"
     return "groupwise" if is_large and not has_sums else "im2col"
+
+
+def _planes_fit(geometry: ConvGeometry) -> bool:
+    """Whether taps of the first of three axes may be channels, and there is enough left to do for each output."""
+    first, products = geometry.axes[0], taps.products_per_output(geometry)
+    is_simple = first.stride == first.dilation == 1 < first.window
+    return len(geometry.axes) == 3 and is_simple and products >= PLANES_PRODUCTS
+
+
+def _is_winograds(operation: Operation, geometry: ConvGeometry, dtype, precision) -> bool:
+    """Whether transforms along all axes pay."""
+    if operation == "kernel_gradient":
+        return _gradient_transforms_pay(geometry, dtype, precision)
+    if operation == "input_gradient":
+        return set(geometry.strides) == {1} and _transforms_pay(geometry.transposed, dtype, precision)
+    return _transforms_pay(geometry, dtype, precision)
 
 
 def _of_kernel_gradient(geometry: ConvGeometry, dtype, precision) -> str:

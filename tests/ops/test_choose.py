@@ -15,6 +15,7 @@ from jaxcnn.ops.geometry import ConvGeometry
 
 THREE_BY_THREE = ConvGeometry.resolve((8, 28, 28, 32), (3, 3, 32, 32))
 STRIDES = ConvGeometry.resolve((8, 28, 28, 32), (3, 3, 32, 64), strides=2)
+THREE_AXES = ConvGeometry.resolve((2, 8, 8, 8, 4), (3, 3, 3, 4, 16))
 GROUPS = ConvGeometry.resolve((8, 28, 28, 32), (3, 3, 8, 32), feature_group_count=4)
 
 
@@ -39,7 +40,7 @@ def test_the_default_precision_is_the_one_where_the_convolution_is_traced_as_it_
 def test_an_unknown_algorithm_is_refused():
     with pytest.raises(
         ValueError,
-        match="algorithm must be one of auto, xla, eigen, im2col, winograd, fft, polyphase, groupwise, found 'fastest'",
+        match="must be one of auto, xla, eigen, im2col, winograd, fft, polyphase, planes, groupwise, found 'fastest'",
     ):
         choose.check_algorithm("fastest")
 
@@ -47,7 +48,8 @@ def test_an_unknown_algorithm_is_refused():
 @pytest.mark.parametrize("name", choose.ALGORITHMS)
 def test_a_known_algorithm_is_not_refused(name):
     choose.check_algorithm(name)
-    choose.check_algorithm(name, {"polyphase": STRIDES, "groupwise": GROUPS}.get(name, THREE_BY_THREE))
+    own = {"polyphase": STRIDES, "planes": THREE_AXES, "groupwise": GROUPS}
+    choose.check_algorithm(name, own.get(name, THREE_BY_THREE))
 
 
 def test_an_algorithm_that_cannot_do_it_is_refused():
@@ -73,7 +75,7 @@ def test_an_algorithm_that_cannot_do_it_is_refused():
         ({}, "int32", "not with arrays of int32 and int32 with a result of int32"),
     ],
 )
-@pytest.mark.parametrize("name", ["eigen", "im2col", "winograd", "fft", "polyphase", "groupwise"])
+@pytest.mark.parametrize("name", ["eigen", "im2col", "winograd", "fft", "polyphase", "planes", "groupwise"])
 def test_what_only_xla_can_do_is_refused_to_the_others(name, options, dtype, message):
     arrays = jnp.ones((2, 2, 5, 5), dtype), jnp.ones((2, 2, 3, 3), dtype)
     pads = ((1, 1), (1, 1))
@@ -106,7 +108,7 @@ def xlas(case_name):
 
 SUPPORTED = [
     (algorithm, name)
-    for algorithm in ("eigen", "im2col", "winograd", "fft", "polyphase", "groupwise")
+    for algorithm in ("eigen", "im2col", "winograd", "fft", "polyphase", "planes", "groupwise")
     for name, case in CASES.items()
     if choose.IMPLEMENTATIONS[algorithm].limit(case.geometry) is None
 ]

@@ -70,10 +70,16 @@ RULES = {
     "outputs more than the inputs": (geometry((8, 8, 8, 32), (9, 9, 32, 32), padding=8), "im2col eigen im2col"),
     "images of no more than strides": (geometry((64, 4, 4, 256), (3, 3, 256, 256), strides=2), "eigen im2col im2col"),
     "three axes": (geometry((2, 8, 8, 8, 32), (3, 3, 3, 32, 32)), "winograd winograd winograd"),
-    "three axes, long windows": (geometry((1, 12, 12, 12, 64), (5, 5, 5, 64, 64)), "im2col im2col im2col"),
-    "three axes, many channels": (geometry((2, 8, 8, 8, 256), (3, 3, 3, 256, 32)), "im2col im2col im2col"),
+    "three axes, long windows": (geometry((1, 12, 12, 12, 64), (5, 5, 5, 64, 64)), "planes planes planes"),
+    "three axes, many channels": (geometry((2, 8, 8, 8, 256), (3, 3, 3, 256, 32)), "planes planes planes"),
+    "three axes, one input": (geometry((2, 8, 8, 8, 1), (3, 3, 3, 1, 16)), "im2col im2col im2col"),
+    "three axes, strides of planes": (
+        geometry((2, 8, 8, 8, 32), (3, 3, 3, 32, 64), strides=(1, 2, 2)),
+        "planes planes planes",
+    ),
+    "three axes, windows of planes": (geometry((2, 8, 8, 8, 512), (1, 3, 3, 512, 8)), "im2col im2col im2col"),
     "four axes": (geometry((1, 6, 6, 6, 6, 16), (3, 3, 3, 3, 16, 16)), "im2col im2col im2col"),
-    "three axes, few channels": (geometry((2, 8, 8, 8, 4), (3, 3, 3, 4, 16)), "im2col im2col im2col"),
+    "three axes, few channels": (geometry((2, 8, 8, 8, 4), (3, 3, 3, 4, 16)), "planes planes planes"),
     "three axes with strides": (geometry((2, 8, 8, 8, 128), (3, 3, 3, 128, 64), strides=2), "im2col im2col im2col"),
     "strides": (geometry((8, 28, 28, 32), (3, 3, 32, 32), strides=2), "eigen im2col im2col"),
     "strides, many channels": (geometry((8, 28, 28, 128), (3, 3, 128, 256), strides=2), "eigen xla im2col"),
@@ -168,7 +174,7 @@ def test_no_exactness_is_given_away(geometry, names, dtype, precision):
     del names
     names = chosen(geometry, dtype, precision)
     assert "winograd" not in names
-    assert names[2] in ("im2col", "fft", "groupwise") or (names[2] == "eigen" and dtype == "float32")
+    assert names[2] in ("im2col", "fft", "planes", "groupwise") or (names[2] == "eigen" and dtype == "float32")
 
 
 def test_the_process_default_of_the_highest_precision_is_heeded():
