@@ -5,12 +5,12 @@
                                                     (needs the extra: pip install '.[bench]')
 
 Layers of MNIST and CIFAR networks, VGG, ResNet-50 and DeepBench (Baidu's conv_problems.h), and depthwise ones, in
-float32; with --further others instead: along sequences, along one axis of images, large windows with strides, and
-groups of channels, as audio networks, Inception, DCGAN, ConvNeXt, ResNeXt and RegNet have them. Of each the convolution, its
-kernel gradient and its input gradient, each alone in a compiled program: jaxcnn.conv2d and its transposes,
-lax.conv_general_dilated (NHWC, HWIO) and its own, PyTorch's conv2d and convolution_backward in its default memory
-format (NCHW) and in channels last, and what --algorithms asks for where it can do the layer. What is in one row was
-sampled in turn in one process, on one device.
+float32; with --further others instead: along sequences, along one axis of images, large windows with strides, groups
+of channels, and volumes, as audio networks, Inception, DCGAN, ConvNeXt, ResNeXt, RegNet and V-Net have them. Of each
+the convolution, its kernel gradient and its input gradient, each alone in a compiled program:
+jaxcnn.conv_general_dilated and its transposes, lax's (NHWC, HWIO) and its own, PyTorch's convolution and
+convolution_backward in its default memory format (NCHW) and in channels last, and what --algorithms asks for where it
+can do the layer. What is in one row was sampled in turn in one process, on one device.
 
 Before anything of a row is timed, each result is compared with PyTorch's in float64: the error is ‖y − ȳ‖ / ‖ȳ‖.
 PyTorch has only symmetric pads: where "SAME" is not, in strided layers, it pads by k // 2 on all sides, which gives an
@@ -20,6 +20,7 @@ A product counts as two operations, also where it is one with the padding. The p
 matrices of 2048×2048 in the same process. A speed is jaxcnn's over another's: above 1 jaxcnn is quicker.
 """
 
+import itertools
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -56,18 +57,18 @@ PRECISE_TF32 = 2e-3
 
 
 class Layer(NamedTuple):
-    """A convolution of NHWC images with an HWIO kernel; as many groups as the two make."""
+    """A convolution of NHWC images, or NDHWC volumes, with an HWIO kernel; as many groups as the two make."""
 
     name: str
-    x: tuple[int, int, int, int]
-    kernel: tuple[int, int, int, int]
+    x: tuple[int, ...]
+    kernel: tuple[int, ...]
     strides: int = 1
     padding: str = "SAME"
 
     @property
     def groups(self) -> int:
         """As many as the two shapes make."""
-        return self.x[3] // self.kernel[2]
+        return self.x[-1] // self.kernel[-2]
 
     @property
     def geometry(self) -> ConvGeometry:
@@ -83,7 +84,7 @@ class Layer(NamedTuple):
     @property
     def flops(self) -> int:
         """Operations of each of the passes."""
-        return 2 * math.prod(self.geometry.output_shape) * math.prod(self.kernel[:3])
+        return 2 * math.prod(self.geometry.output_shape) * math.prod(self.kernel[:-1])
 
     @property
     def bytes(self) -> int:
@@ -95,11 +96,11 @@ class Layer(NamedTuple):
 
         Added up one by one, n numbers of any sign have about a third of that: XLA's kernel gradients do.
         """
-        positions, taps = math.prod(self.geometry.output_shape[:3]), math.prod(self.kernel[:2])
+        positions, taps = math.prod(self.geometry.output_shape[:-1]), math.prod(self.kernel[:-2])
         products = {
-            "forward": taps * self.kernel[2],
+            "forward": taps * self.kernel[-2],
             "kernel gradient": positions,
-            "input gradient": taps * self.kernel[3] // self.groups,
+            "input gradient": taps * self.kernel[-1] // self.groups,
         }
         return max(PRECISE, 2**-24 * math.sqrt(products[which]))
 
@@ -107,8 +108,8 @@ class Layer(NamedTuple):
         """Its name and its shapes."""
         stride = f" /{self.strides}" if self.strides > 1 else ""
         groups = f", {self.groups} groups" if self.groups > 1 else ""
-        (n, h, w, c), (kh, kw, _, features) = self.x, self.kernel
-        return f"{self.name} {n}×{h}×{w}, {c}→{features} {kh}×{kw}{stride}{groups}"
+        (*images, c), (*window, _, features) = self.x, self.kernel
+        return f"{self.name} {'×'.join(map(str, images))}, {c}→{features} {'×'.join(map(str, window))}{stride}{groups}"
 
 
 LAYERS = (
@@ -156,6 +157,9 @@ FURTHER_LAYERS = (
     Layer("ResNeXt", (16, 14, 14, 512), (3, 3, 16, 512)),
     Layer("RegNet", (16, 14, 14, 432), (3, 3, 48, 432)),
     Layer("multiplier", (16, 28, 28, 64), (3, 3, 1, 128)),
+    Layer("V-Net", (2, 32, 32, 32, 16), (5, 5, 5, 16, 16)),
+    Layer("3-D U-Net", (2, 16, 16, 16, 64), (3, 3, 3, 64, 64)),
+    Layer("3-D U-Net", (2, 8, 8, 8, 256), (3, 3, 3, 256, 256)),
 )
 """Outside of the list that jaxcnn's means are of."""
 
@@ -286,8 +290,8 @@ class Problem:
         """The result in float64, by PyTorch's automatic differentiation of a convolution that is padded before."""
         x, kernel, g = to_torch(self.x), to_torch_kernel(self.kernel), to_torch(self.g)
         x, kernel, g = (tensor.to(torch.float64).requires_grad_() for tensor in (x, kernel, g))
-        padded = torch.nn.functional.pad(x, (*pads[1], *pads[0]))
-        y = torch.nn.functional.conv2d(padded, kernel, stride=self.layer.strides, groups=self.layer.groups)
+        padded = torch.nn.functional.pad(x, tuple(itertools.chain(*reversed(pads))))
+        y = torch_convolution(self.layer, padded, kernel, (0,) * len(pads))
         if self.which == "forward":
             return from_torch(y.detach(), self.which)
         argument = kernel if self.which == "kernel gradient" else x
@@ -296,28 +300,26 @@ class Problem:
 
 def contenders(problem: Problem, algorithms: Sequence[str]) -> dict[str, Case]:
     """What is timed, by name; of the algorithms, those that can do the layer."""
-    options = {
-        "strides": problem.layer.strides,
-        "padding": problem.layer.padding,
-        "feature_group_count": problem.layer.groups,
-    }
     able = [name for name in algorithms if name == "auto" or not IMPLEMENTATIONS[name].limit(problem.layer.geometry)]
-    named = {f"{JAXCNN} {name}": partial(jaxcnn.conv2d, algorithm=name, **options) for name in able}
-    in_jax = {JAXCNN: partial(jaxcnn.conv2d, **options), XLA: partial(lax_convolution, problem.layer)} | named
-    in_torch = {TORCH: torch.contiguous_format, TORCH_LAST: torch.channels_last}
-    return {name: jax_case(convolution, problem) for name, convolution in in_jax.items()} | {
+    in_jax = {JAXCNN: jaxcnn.conv_general_dilated, XLA: lax.conv_general_dilated}
+    in_jax |= {f"{JAXCNN} {name}": partial(jaxcnn.conv_general_dilated, algorithm=name) for name in able}
+    last = torch.channels_last if len(problem.layer.geometry.axes) == 2 else torch.channels_last_3d
+    in_torch = {TORCH: torch.contiguous_format, TORCH_LAST: last}
+    return {name: jax_case(partial(convolution, problem.layer, f), problem) for name, f in in_jax.items()} | {
         name: torch_case(memory_format, problem) for name, memory_format in in_torch.items()
     }
 
 
-def lax_convolution(layer: Layer, x, kernel):
-    """XLA's own, in the layout of JAX's users."""
-    return lax.conv_general_dilated(
+def convolution(layer: Layer, conv_general_dilated: Callable, x, kernel):
+    """In the layout of JAX's users."""
+    axes = len(layer.geometry.axes)
+    letters = "DHW"[-axes:]
+    return conv_general_dilated(
         x,
         kernel,
-        (layer.strides, layer.strides),
+        (layer.strides,) * axes,
         layer.padding,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        dimension_numbers=(f"N{letters}C", f"{letters}IO", f"N{letters}C"),
         feature_group_count=layer.groups,
     )
 
@@ -340,29 +342,36 @@ def jax_case(convolution: Callable, problem: Problem) -> Case:
 def torch_case(memory_format: Any, problem: Problem) -> Case:
     """PyTorch's operator for the pass, on the device that JAX computes on."""
     layer, device = problem.layer, "cuda" if on_cuda() else "cpu"
+    axes = len(layer.geometry.axes)
     tensors = to_torch(problem.x), to_torch_kernel(problem.kernel), to_torch(problem.g)
     x, kernel, g = (tensor.to(device).contiguous(memory_format=memory_format) for tensor in tensors)
-    strides, pads = (layer.strides, layer.strides), torch_pads(layer)
+    pads = torch_pads(layer)
     wanted = [problem.which == "input gradient", problem.which == "kernel gradient", False]
 
     def forward():
-        y = torch.conv2d(x, kernel, None, strides, pads, (1, 1), layer.groups)
-        return synchronized(y)
+        return synchronized(torch_convolution(layer, x, kernel, pads))
 
     def gradient():
+        strides, ones, zeros = (layer.strides,) * axes, (1,) * axes, (0,) * axes
         gradients = torch.ops.aten.convolution_backward(
-            g, x, kernel, None, strides, pads, (1, 1), False, (0, 0), layer.groups, wanted
+            g, x, kernel, None, strides, pads, ones, False, zeros, layer.groups, wanted
         )
         return synchronized(gradients[wanted.index(True)])
 
     return Case(forward if problem.which == "forward" else gradient, jit=False)
 
 
+def torch_convolution(layer: Layer, x: torch.Tensor, kernel: torch.Tensor, pads: tuple[int, ...]) -> torch.Tensor:
+    """PyTorch's, along any number of axes."""
+    strides, ones, zeros = ((number,) * len(pads) for number in (layer.strides, 1, 0))
+    return torch.convolution(x, kernel, None, strides, pads, ones, False, zeros, layer.groups)
+
+
 def torch_pads(layer: Layer) -> tuple[int, ...]:
     """The same on both sides of an axis; the output is as large as with JAX's."""
     pads = tuple(
         lo if lo == hi else window // 2
-        for (lo, hi), window in zip(layer.geometry.padding, layer.kernel[:2], strict=True)
+        for (lo, hi), window in zip(layer.geometry.padding, layer.kernel[:-2], strict=True)
     )
     symmetric = ConvGeometry.resolve(
         layer.x, layer.kernel, strides=layer.strides, padding=pads, feature_group_count=layer.groups
@@ -385,17 +394,18 @@ def synchronized(tensor: torch.Tensor) -> torch.Tensor:
 
 def to_torch(x: np.ndarray) -> torch.Tensor:
     """NHWC to NCHW."""
-    return torch.tensor(x.transpose(0, 3, 1, 2).copy())
+    return torch.tensor(np.moveaxis(x, -1, 1).copy())
 
 
 def to_torch_kernel(kernel: np.ndarray) -> torch.Tensor:
     """HWIO to OIHW."""
-    return torch.tensor(kernel.transpose(3, 2, 0, 1).copy())
+    return torch.tensor(np.moveaxis(kernel, (-1, -2), (0, 1)).copy())
 
 
 def from_torch(tensor: torch.Tensor, which: str) -> np.ndarray:
     """A pass' result in JAX's layout."""
-    return tensor.cpu().numpy().transpose((2, 3, 1, 0) if which == "kernel gradient" else (0, 2, 3, 1))
+    array = tensor.cpu().numpy()
+    return np.moveaxis(array, (0, 1), (-1, -2)) if which == "kernel gradient" else np.moveaxis(array, 1, -1)
 
 
 def checked(problem: Problem, cases: dict[str, Case], precise: float) -> dict[str, float]:
