@@ -101,8 +101,8 @@ def all_three(algorithm, geometry, **options):
 def xlas(geometry, dtype="float64"):
     """XLA's in float64, of ``random`` arrays rounded to a type: group by group, the input gradient as a convolution.
 
-    Its own input gradient of strides and dilation, with a window larger than its image, ends the process in float64
-    (jaxlib 0.10.2).
+    Its own input gradient ends the process for some strides, dilations and windows larger than their image in float64:
+    of (2, 6, 10, 3) by (2, 5, 3, 3), strides 2, dilation (1, 2), padding ((1, 2), (0, -1)), in jaxlib 0.10.2.
     """
     one = geometry.of_one_group
     each = (np.split(a.astype("float64"), geometry.groups, -1) for a in random(geometry, dtype))

@@ -13,7 +13,7 @@ from jaxtyping import Array
 
 
 def not_inlined(result: Array) -> Any:
-    """What a jitted function gave, so that its call stays one."""
+    """The result of a jitted function, whose call stays one; that of anything else is only marked."""
     # As an attribute of the result: as a context it would be that of the calls inside, too.
     return set_xla_metadata(result, inlineable="false")
 

@@ -84,6 +84,7 @@ def convolve(
     precision=None,
 ) -> Float[Array, "n *output c_out"]:
     """y: of each tile the outputs before Y's inverse transform wraps around."""
+    _check_dtype(x.dtype)
     tiling = plan(geometry, accumulator(x.dtype).itemsize)
     x_padded = _pad(_split_groups(x, geometry), [tiled.input_pads for tiled in tiling])
     # Here c last, in the input gradient f: products sum over the last axis, and W is not transposed for each tile.
@@ -106,6 +107,7 @@ def input_gradient(
     precision=None,
 ) -> Float[Array, "n *spatial c_in"]:
     """∂L/∂x: the inverse transforms of X̄, added up where tiles overlap."""
+    _check_dtype(g.dtype)
     tiling = plan(geometry, accumulator(g.dtype).itemsize)
     g_padded = _pad(_split_groups(g, geometry), [tiled.output_pads for tiled in tiling])
     W = _kernel_spectrum(kernel, geometry, tiling)
@@ -128,6 +130,7 @@ def kernel_gradient(
     precision=None,
 ) -> Float[Array, "*window c_group c_out"]:
     """∂L/∂w: W̄ summed over the tiles, its first E elements, of which every d-th is a tap's."""
+    _check_dtype(x.dtype)
     tiling = plan(geometry, accumulator(x.dtype).itemsize)
     x_padded = _pad(_split_groups(x, geometry), [tiled.input_pads for tiled in tiling])
     g_padded = _pad(_split_groups(g, geometry), [tiled.output_pads for tiled in tiling])
@@ -197,6 +200,12 @@ def _add_up(tile, sources: np.ndarray, targets: np.ndarray):
     first = jnp.zeros_like(tile(sources[0]))  # for its type, and how it is sharded
     zero = _pad(first, [(0, int(farthest), 0) for farthest in targets[-1, 1:-2]])
     return lax.scan(add, zero, (sources, targets))[0]
+
+
+def _check_dtype(dtype) -> None:
+    """Spectra are of real numbers, and roundings would be integers' errors."""
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"fft needs arrays of real floating-point numbers, found {dtype}")
 
 
 def _split_groups(a, geometry: ConvGeometry):

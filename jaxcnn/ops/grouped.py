@@ -26,13 +26,17 @@ from jaxcnn.ops.windows import kept_apart, padded_apart, window_taps
 MOST_ROWS, PRODUCTS_A_LOOP = 8, 5
 """Rows of a kernel gradient that a loop adds up, and products that it does so for: so few that LLVM unrolls it, keeps
 the sums in registers and makes vectors of the groups. A gradient takes a half to a fortieth of the time that it does
-with a loop for each tap (3×3 to 7×7, a Zen 4); with 13 taps or 14 rows a loop is four to ten times slower."""
+with a loop for each tap (3×3 to 7×7, a Zen 4); with 13 products or 14 rows, four to ten times as long as with these."""
 
 MOST_PRODUCTS = 124
-"""LLVM no longer makes vectors of the sum of more: with 125, a loop is five to ten times slower."""
+"""LLVM no longer makes vectors of the sum of more: with 125, a loop is five to ten times slower. Depthwise convolutions
+of more are such sums all the same, for a matrix product would have a single column."""
 
 FEWEST_GROUPS = 4
 """With fewer, vectors are mostly empty."""
+
+CHANNELS_A_TAP, CHANNELS_OF_GROUPS = 2, 1.5
+"""The most channels of a group, for each tap and for each group: with more, a matrix product has enough to do."""
 
 
 def is_depthwise(geometry: ConvGeometry) -> bool:
@@ -41,13 +45,16 @@ def is_depthwise(geometry: ConvGeometry) -> bool:
 
 
 def pays(geometry: ConvGeometry) -> bool:
-    """Whether all passes are quicker so than by a matrix product for each group: with many groups of few channels, but
-    not of one tap. Of a depthwise convolution always."""
+    """Whether every pass is quicker so than by a matrix product for each group.
+
+    It is with many groups of few channels, but for windows of one tap; a depthwise convolution always is.
+    """
     if is_depthwise(geometry):
         return True
     window, channels = math.prod(geometry.kernel_shape[:-2]), max(geometry.inputs_per_group, geometry.outputs_per_group)
-    has_few_channels = channels <= min(2 * window, MOST_PRODUCTS // window)
-    return window > 1 and has_few_channels and geometry.groups >= max(FEWEST_GROUPS, 2 * channels / 3)
+    has_few_channels = channels <= min(CHANNELS_A_TAP * window, MOST_PRODUCTS // window)
+    has_groups = geometry.groups >= max(FEWEST_GROUPS, channels / CHANNELS_OF_GROUPS)
+    return window > 1 and has_few_channels and has_groups
 
 
 def convolve(
@@ -92,7 +99,7 @@ def kernel_gradient(
     def one_image(x, g):
         x, axes = padded_apart(_groups_last(x, groups), geometry.axes, always=geometry.inputs_per_group > 1)
         g = _groups_last(g, groups)
-        g = kept_apart(g).astype(dtype) if len(g) > 1 else g.astype(dtype)
+        g = kept_apart(g).astype(dtype) if len(g) > 1 else g.astype(dtype)  # turned once, not for each product
         products = [tap[i].astype(dtype) * g for tap in window_taps(x, axes, 0) for i in range(len(x))]
         blocks = [lax.slice_in_dim(p, 0, whole, axis=axis) for p in products]
         blocks = [p.reshape(*p.shape[:axis], whole // rows, rows, *p.shape[axis + 1 :]) for p in blocks]

@@ -1,4 +1,4 @@
-"""Each group of channels as a convolution of its own, by the algorithm that the rule of thumb has for one of them.
+"""Each group of channels as a convolution of its own, by the algorithm that a CPU's rule of thumb has for one of them.
 
 With x_γ and w_γ the channels of group γ, y = [conv(x_1, w_1), conv(x_2, w_2), …] along the channels, and both gradients
 likewise: what has groups has them along its last axis. Groups with enough channels have Winograd's algorithm and the

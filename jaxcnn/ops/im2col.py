@@ -8,8 +8,8 @@ where fold, the transpose of cutting patches, adds each patch to the inputs that
 large as x. It is therefore made for a few images at a time: a block never leaves the cache. Groups of channels are a
 product each. A window of one tap needs no patches. Kernel gradients with more than a few inputs divide the window
 between x and g (:mod:`jaxcnn.ops.two_sided`). Where an output has few products there is nothing for a matrix product to
-reuse: in all but small arrays that is the sum of :mod:`jaxcnn.ops.taps`, and with one channel a group always that of
-:mod:`jaxcnn.ops.depthwise`.
+reuse: in all but small arrays that is the sum of :mod:`jaxcnn.ops.taps`, and with one channel a group, or a few in
+many groups, always that of :mod:`jaxcnn.ops.grouped`.
 """
 
 import math
@@ -84,7 +84,7 @@ def input_gradient(
     shape = geometry.input_shape[1:]
 
     def fold(g):
-        p = _dot(_grouped(g, geometry), matrix, geometry, precision)
+        p = _dot(_with_groups(g, geometry), matrix, geometry, precision)
         return put_back(lambda x: patches(x, geometry), (g.shape[0], *shape), p)
 
     return map_blocks(fold, _images_per_block(geometry, g.dtype.itemsize), g)
@@ -111,7 +111,7 @@ def kernel_gradient(
 
     def product(x, g):
         # One axis is contracted: XLA transposes what is contracted over several.
-        p, g = (a.reshape(-1, *a.shape[x.ndim - 1 :]) for a in (patches(x, geometry), _grouped(g, geometry)))
+        p, g = (a.reshape(-1, *a.shape[x.ndim - 1 :]) for a in (patches(x, geometry), _with_groups(g, geometry)))
         batch = ((1,), (1,)) if geometry.groups > 1 else ((), ())
         a, b = (g, p) if turned else (p, g)
         total = lax.dot_general(a, b, (((0,), (0,)), batch), precision=precision, preferred_element_type=dtype)
@@ -174,7 +174,7 @@ def _turns(geometry: ConvGeometry) -> bool:
     return rows > geometry.outputs_per_group and rows % VECTOR == 0
 
 
-def _grouped(g: Array, geometry: ConvGeometry) -> Array:
+def _with_groups(g: Array, geometry: ConvGeometry) -> Array:
     if geometry.groups == 1:
         return g
     return g.reshape(*g.shape[:-1], geometry.groups, geometry.outputs_per_group)

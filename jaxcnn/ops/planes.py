@@ -121,7 +121,7 @@ def _each_plane(operation: Operation, a: Array, w: Array, axis: WindowAxis, inne
 
 
 def _by_rule(operation: Operation, a: Array, b: Array, geometry: ConvGeometry, precision) -> Array:
-    """The operation by the algorithm that the rule of thumb has for so many images."""
+    """The operation by the algorithm that a CPU's rule of thumb has for so many images."""
     geometry = geometry.with_batch(a.shape[0])
     name = rule_of_thumb(operation, geometry, a.dtype, precision, "cpu")
     return getattr(OF_A_PLANE[name], operation)(a, b, geometry=geometry, precision=precision)

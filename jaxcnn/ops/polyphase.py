@@ -7,7 +7,8 @@ channels, x'[j, (φ, c)] = x[s j + φ − p, c] and w'[q, (φ, c)] = w[s q + φ,
 
 steps by 1. Its window is ⌈r / s⌉ long, so that zeros are multiplied where s does not divide r. Both gradients are those
 of that convolution, and the gradients of the rearrangement. What it gains: inputs are met without the zeros between the
-elements of g that the input gradient of a strided convolution has, and Winograd's algorithm can do what is left.
+elements of g that the input gradient of a strided convolution has, and Winograd's algorithm can do what is left. With
+groups, each has the phases of its own inputs.
 """
 
 import itertools
@@ -118,8 +119,8 @@ def _input_phases(x: Array, geometry: ConvGeometry) -> Array:
     for axis, o, q in zip(geometry.axes, *_sizes(geometry), strict=True):
         pads.append((axis.pad_lo, (o + q - 1) * axis.stride - axis.size - axis.pad_lo, 0))
     padded = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *pads, (0, 0, 0)])
-    grouped = padded.reshape(*padded.shape[:-1], geometry.groups, geometry.inputs_per_group)
-    phases = jax.vmap(lambda x: _space_to_depth(x, 1, geometry.strides), in_axes=-2, out_axes=-2)(grouped)
+    with_groups = padded.reshape(*padded.shape[:-1], geometry.groups, geometry.inputs_per_group)
+    phases = jax.vmap(lambda x: _space_to_depth(x, 1, geometry.strides), in_axes=-2, out_axes=-2)(with_groups)
     inner = with_strides_of_one(geometry)
     return lax.optimization_barrier(phases.reshape(inner.input_shape))
 

@@ -46,6 +46,9 @@ PLANES_PRODUCTS = 100
 GROUPWISE_CHANNELS = 8
 """Channels in and out from which a group is a convolution of its own, but where sums are quicker."""
 
+GROUPWISE_PRODUCTS = 10**5
+"""Products of all outputs of a group from which it is: less is not worth the copies, nor compiling a call for each."""
+
 MOST_ZEROS, MOST_ZEROS_OF_GROUPS = 1.35, 1.5
 """How many times as many products, those with zeros counted, polyphase may have: matrix products, or sums."""
 
@@ -55,7 +58,7 @@ def rule_of_thumb(operation: Operation, geometry: ConvGeometry, dtype, precision
     if platform != "cpu":
         return "xla"
     if geometry.groups > 1:
-        return _of_groups(operation, geometry)
+        return _of_groups(operation, geometry, dtype)
     if _planes_fit(geometry) and not _is_winograds(operation, geometry, dtype, precision):
         return "planes"
     if operation == "kernel_gradient":
@@ -70,18 +73,26 @@ def rule_of_thumb(operation: Operation, geometry: ConvGeometry, dtype, precision
     return _of_convolution(operation, geometry, dtype, precision)
 
 
-def _of_groups(operation: Operation, geometry: ConvGeometry) -> str:
+def _of_groups(operation: Operation, geometry: ConvGeometry, dtype) -> str:
     """All groups together, as sums or by patches, or each by itself."""
-    has_many_taps = taps.products_per_output(geometry) > grouped.MOST_PRODUCTS
-    if grouped.is_depthwise(geometry) and has_many_taps and not fft.limit(geometry):
+    summed = taps.products_per_output(geometry.transposed if operation == "input_gradient" else geometry)
+    is_long = summed > grouped.MOST_PRODUCTS
+    if grouped.is_depthwise(geometry) and is_long and _is_ffts(geometry, dtype):
         return "fft"
     if operation == "input_gradient" and not polyphase.limit(geometry):
         inner = polyphase.with_strides_of_one(geometry)
         if grouped.pays(inner) and polyphase.products_with_zeros(geometry) <= MOST_ZEROS_OF_GROUPS:
             return "polyphase"
-    is_large = min(geometry.inputs_per_group, geometry.outputs_per_group) >= GROUPWISE_CHANNELS
+    has_channels = min(geometry.inputs_per_group, geometry.outputs_per_group) >= GROUPWISE_CHANNELS
+    is_large = _at_least(GROUPWISE_PRODUCTS, geometry.of_one_group.output_shape, taps.products_per_output(geometry))
+    # Sums of as many channels are quicker than patches, but a kernel gradient's are not quicker than a group by itself.
     has_sums = grouped.pays(geometry) and operation != "kernel_gradient"
-    return "groupwise" if is_large and not has_sums else "im2col"
+    return "groupwise" if has_channels and is_large and not has_sums else "im2col"
+
+
+def _is_ffts(geometry: ConvGeometry, dtype) -> bool:
+    """Whether spectra can do it."""
+    return not fft.limit(geometry) and jnp.issubdtype(dtype, jnp.floating)
 
 
 def _planes_fit(geometry: ConvGeometry) -> bool:

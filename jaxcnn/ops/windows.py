@@ -1,4 +1,7 @@
-"""What a sliding window sees, tap by tap: strided slices of the padded input."""
+"""What a sliding window sees, tap by tap: strided slices of the padded input.
+
+The axes of the window are those before the last, which is the channels'; whatever is before them is a batch.
+"""
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +33,7 @@ def padded_apart(
     """x with its zeros around it, kept out of the loops that read it, and the axes of windows over that.
 
     A loop that pads what it reads asks of every element whether it is there. So does one that cuts a block out of x:
-    with ``always``, x is kept out of the loops even where there are no zeros, by a last row of them that nobody reads.
+    with ``always``, x is kept out of the loops even where there are no zeros, by some at the end that nobody reads.
     """
     pads = [(axis.pad_lo, max(axis.pad_hi, 1) if always else axis.pad_hi) for axis in axes]
     inside = [
@@ -41,9 +44,9 @@ def padded_apart(
 
 
 def kept_apart(x: Shaped[Array, "*shape c"]) -> Shaped[Array, "*shape c"]:
-    """x, kept out of the loops that read it, as :func:`padded_apart` does with ``always``."""
-    rows = x.shape[-2]
-    return lax.slice_in_dim(lax.optimization_barrier(_pad(x, [(0, 1)], 0)), 0, rows, axis=-2)
+    """x, kept out of the loops that read it by zeros at its end, which are cut off again."""
+    size = x.shape[-2]
+    return lax.slice_in_dim(lax.optimization_barrier(_pad(x, [(0, 1)], 0)), 0, size, axis=-2)
 
 
 def put_back(take: Callable[[Array], Array], shape: tuple[int, ...], taken: Array) -> Array:

@@ -138,13 +138,30 @@ def mesh_of(axis_type):
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int32"])
 @pytest.mark.parametrize("algorithm", ["auto", "im2col"])
 @pytest.mark.parametrize(
-    ("x", "kernel", "groups"), [((1, 8, 8, 3), (3, 3, 1, 3), 3), ((4, 128, 128, 3), (3, 3, 3, 3), 1)]
+    ("x", "kernel", "groups"),
+    [
+        ((1, 8, 8, 3), (3, 3, 1, 3), 3),
+        ((4, 128, 128, 3), (3, 3, 3, 3), 1),
+        ((1, 14, 14, 2), (13, 13, 1, 2), 2),
+        ((1, 6, 6, 8), (3, 3, 2, 8), 4),
+        ((4, 20, 20, 16), (3, 3, 8, 16), 2),
+    ],
 )
 def test_integers_wrap_around_as_xlas_do(x, kernel, groups, algorithm, dtype):
     x, kernel = (jnp.full(shape, 10, dtype) for shape in (x, kernel))
     y, xlas = (conv2d(x, kernel, feature_group_count=groups, algorithm=a) for a in (algorithm, "xla"))
     assert y.dtype == dtype
     np.testing.assert_array_equal(y, xlas)
+
+
+@pytest.mark.parametrize(
+    ("x", "kernel", "groups"),
+    [((1, 14, 14, 2), (13, 13, 1, 2), 2), ((1, 6, 6, 8), (3, 3, 2, 8), 4), ((4, 20, 20, 16), (3, 3, 8, 16), 2)],
+)
+def test_groups_of_complex_numbers(x, kernel, groups):
+    x, kernel = (lax.complex(random(shape, i), random(shape, i + 2)) for i, shape in enumerate((x, kernel)))
+    y, xlas = (conv2d(x, kernel, feature_group_count=groups, algorithm=a) for a in ("auto", "xla"))
+    np.testing.assert_allclose(y, xlas, rtol=1e-4, atol=1e-4)
 
 
 def test_it_runs_where_jit_is_disabled():
@@ -265,7 +282,7 @@ def test_a_jitted_gradient_is_traced_once():
             (3, 3, 3, 4),
             {"algorithm": "fastest"},
             ValueError,
-            "algorithm must be one of auto, xla, eigen, im2col, winograd, fft, polyphase, found 'fastest'",
+            "auto, xla, eigen, im2col, winograd, fft, polyphase, planes, groupwise, found 'fastest'",
         ),
         ((2, 8, 3), (3, 3, 4), {}, ValueError, r"x must be NHWC and kernel HWIO.*\(2, 8, 3\)"),
         ((2, 8, 8, 2), (3, 3, 3, 4), {}, ValueError, "kernel has 3 input channels, x has 2"),

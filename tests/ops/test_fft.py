@@ -161,3 +161,12 @@ def test_the_memory_of_a_large_image_is_that_of_its_tiles():
 def test_more_axes_than_a_transform_has_are_refused():
     geometry = ConvGeometry.resolve((1, 2, 2, 2, 2, 1), (1, 1, 1, 1, 1, 1))
     assert fft.limit(geometry) == "fft needs at most 3 spatial axes, found 4"
+
+
+@pytest.mark.parametrize("dtype", ["int32", "complex64"])
+@pytest.mark.parametrize("operation", ["convolve", "input_gradient", "kernel_gradient"])
+def test_whole_and_complex_numbers_are_refused(operation, dtype):
+    geometry = ConvGeometry.resolve((1, 4, 4, 2), (3, 3, 2, 2))
+    x, kernel = np.ones(geometry.input_shape, dtype), np.ones(geometry.kernel_shape, dtype)
+    with pytest.raises(ValueError, match=f"fft needs arrays of real floating-point numbers, found {dtype}"):
+        getattr(fft, operation)(x, x if operation == "kernel_gradient" else kernel, geometry)

@@ -1,13 +1,17 @@
 """Groups that are convolutions of their own, beside XLA's: values and gradients, any case."""
 
+from functools import partial
+from typing import Any
+
 import jax
 import pytest
-from conv_cases import CASES, all_three, conv_cases, random, xlas
+from conv_cases import CASES, all_three, conv_cases, random, stacked, xlas
 from hypothesis import HealthCheck, assume, given, settings
 from jax import numpy as jnp
+from jax.sharding import PartitionSpec as P
 from tolerances import assert_close
 
-from jaxcnn.ops import groupwise
+from jaxcnn.ops import conv2d, direct, groupwise
 from jaxcnn.ops.geometry import ConvGeometry
 from jaxcnn.ops.rule import rule_of_thumb
 
@@ -50,6 +54,34 @@ def test_all_groups_are_calls_of_one_function():
     text = jax.jit(lambda x, kernel: groupwise.convolve(x, kernel, BY_WINOGRADS)).lower(x, kernel).as_text()
     assert text.count("call @_one") == 2
     assert text.count("func.func private @_one") == 1
+
+
+@pytest.mark.parametrize("in_axes", [(0, None, 0), (1, 0, 2)])
+def test_vmap_over_images_and_over_all(in_axes):
+    geometry = GEOMETRIES["two"]
+    with jax.enable_x64(True):
+        arrays = stacked(random(geometry), in_axes)
+        both = [jax.vmap(all_three(algorithm, geometry), in_axes)(*arrays) for algorithm in (groupwise, direct)]
+        jax.tree.map(assert_close, *both)
+
+
+def test_one_program_for_all_platforms_and_batch_sizes():
+    b: Any = jax.export.symbolic_shape("b")[0]
+    geometry = GEOMETRIES["two"]
+    x, kernel, g = random(geometry, "float32")
+    specs = [jax.ShapeDtypeStruct((b, *a.shape[1:]), a.dtype) for a in (x, g)]
+    three = all_three(groupwise, geometry.with_batch(b))
+    program = jax.export.export(three, platforms=["cpu", "cuda", "tpu"])(specs[0], kernel, specs[1])
+    jax.tree.map(assert_close, program.call(x, kernel, g), all_three(direct, geometry)(x, kernel, g))
+
+
+def test_in_shard_map_each_device_has_its_images():
+    geometry = GEOMETRIES["two"]
+    x, kernel, _ = random(geometry, "float32")
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    f = partial(conv2d, feature_group_count=2, algorithm="groupwise")
+    sharded = jax.shard_map(f, mesh=mesh, in_specs=(P("data"), P()), out_specs=P("data"))
+    assert_close(jax.jit(sharded)(x, kernel), direct.convolve(x, kernel, geometry))
 
 
 def test_without_groups_it_is_refused():

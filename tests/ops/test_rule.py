@@ -139,6 +139,11 @@ RULES = {
     ),
     "depthwise, 11x11": (geometry((8, 28, 28, 32), (11, 11, 1, 32), feature_group_count=32), "im2col im2col im2col"),
     "depthwise, 13x13": (geometry((8, 28, 28, 32), (13, 13, 1, 32), feature_group_count=32), "fft fft fft"),
+    "depthwise, 7x7, four outputs each": (
+        geometry((8, 28, 28, 32), (7, 7, 1, 128), feature_group_count=32),
+        "im2col fft im2col",
+    ),
+    "many small groups": (geometry((4, 7, 7, 512), (1, 1, 8, 512), feature_group_count=64), "im2col im2col im2col"),
     "depthwise, many taps along four axes": (
         geometry((1, 8, 8, 8, 8, 4), (4, 4, 4, 4, 1, 4), feature_group_count=4),
         "im2col im2col im2col",
@@ -195,7 +200,7 @@ def test_for_images_of_unknown_number_there_is_a_choice():
 @given(
     conv_cases(),
     st.integers(1, 64),
-    st.sampled_from(["float32", "float64", "bfloat16"]),
+    st.sampled_from(["float32", "float64", "bfloat16", "int8", "complex64"]),
     st.sampled_from(["cpu", "cuda", None]),
 )
 def test_what_is_chosen_can_do_the_convolution(case, times, dtype, platform):
@@ -205,3 +210,4 @@ def test_what_is_chosen_can_do_the_convolution(case, times, dtype, platform):
         assert IMPLEMENTATIONS[name].limit(wider) is None
         assert operation != "kernel_gradient" or platform != "cpu" or name != "xla"
         assert name != "winograd" or (dtype == "float32" and min(times * k_in, times * c_out) >= 8)
+        assert name != "fft" or jnp.issubdtype(dtype, jnp.floating)
