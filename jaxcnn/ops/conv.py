@@ -29,7 +29,7 @@ def conv2d(
       x: images, NHWC.
       kernel: HWIO, of x's dtype; c_group = c_in / feature_group_count.
       strides: s, one number or one for height and one for width.
-      padding: "SAME", "VALID", p for all sides, or for each axis p or (lo, hi).
+      padding: "SAME", "SAME_LOWER", "VALID", p for all sides, or for each axis p or (lo, hi).
       kernel_dilation: d, one number or two.
       feature_group_count: independent groups of channels; c_in for a depthwise convolution.
       algorithm: "auto" lets jaxcnn choose for each pass and for the platform that the program is compiled for. By name,

@@ -15,8 +15,6 @@ from typing import Literal, NamedTuple, SupportsIndex
 
 Padding = str | int | Sequence[int | tuple[int, int]]
 PadPairs = tuple[tuple[int, int], ...]
-
-
 Operation = Literal["convolve", "input_gradient", "kernel_gradient"]
 
 
@@ -82,7 +80,8 @@ class ConvGeometry:
           input_shape: N, spatial sizes, C_in (NHWC for images).
           kernel_shape: window sizes, C_in / feature_group_count, C_out (HWIO for images).
           strides: one number for all axes, or one an axis.
-          padding: "SAME", "VALID", one number, or an axis' number or (lo, hi); pads may be negative (they crop).
+          padding: "SAME", "SAME_LOWER", "VALID", one number, or an axis' number or (lo, hi); pads may be negative, and
+            crop.
           kernel_dilation: distance between the kernel's taps; one number or one an axis.
           feature_group_count: groups that C_in and C_out are divided in.
 
@@ -241,11 +240,12 @@ def _window_axes(sizes, window, strides, padding, dilation) -> tuple[WindowAxis,
 
 def _resolve_padding(padding: Padding, sizes, extents, strides) -> PadPairs:
     if isinstance(padding, str):
-        if padding.upper() not in ("SAME", "VALID"):
-            raise ValueError(f'padding must be "SAME", "VALID", a number or numbers, found {padding!r}')
+        if padding.upper() not in ("SAME", "SAME_LOWER", "VALID"):
+            raise ValueError(f'padding must be "SAME", "SAME_LOWER", "VALID", a number or numbers, found {padding!r}')
         if padding.upper() == "VALID":
             return ((0, 0),) * len(sizes)
-        return tuple(_same_pads(*row) for row in zip(sizes, extents, strides, strict=True))
+        pads = tuple(_same_pads(*row) for row in zip(sizes, extents, strides, strict=True))
+        return pads if padding.upper() == "SAME" else tuple((hi, lo) for lo, hi in pads)
     if isinstance(padding, SupportsIndex):
         pad = operator.index(padding)
         return ((pad, pad),) * len(sizes)
@@ -256,7 +256,7 @@ def _resolve_padding(padding: Padding, sizes, extents, strides) -> PadPairs:
 
 
 def _same_pads(size: int, extent: int, stride: int) -> tuple[int, int]:
-    """The pads that give ⌈size / stride⌉ outputs; an odd one goes to the end."""
+    """The pads that give ⌈size / stride⌉ outputs; an odd one goes to the end (with "SAME_LOWER" to the beginning)."""
     output = -(-size // stride)
     total = max((output - 1) * stride + extent - size, 0)
     return total // 2, total - total // 2

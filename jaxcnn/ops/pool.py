@@ -28,11 +28,11 @@ On a CPU large arrays between the axes cost more than they save up to here: twic
 
 
 def max_pool(
-    x: Float[Array, "n *spatial c"],
+    x: Float[Array, "*batch_and_spatial c"],
     window_shape: Sequence[int],
     strides: int | Sequence[int] | None = None,
     padding: Padding = "VALID",
-) -> Float[Array, "n *output c"]:
+) -> Float[Array, "*batch_and_output c"]:
     """The largest element of each window; its gradient goes to the first of several equal ones, as JAX's does.
 
         y[n, o, c] = max_t x[n, s·o + t − p, c]
@@ -40,10 +40,10 @@ def max_pool(
     Where a window holds a NaN, that is its result, and the gradient goes to any one of its elements.
 
     Args:
-      x: N, spatial axes, C; the padding never wins.
+      x: any batch axes, as many spatial ones as the window has, C; the padding never wins.
       window_shape: one size a spatial axis.
       strides: s, one number or one a spatial axis; None is 1, as in :func:`flax.linen.max_pool`.
-      padding: "SAME", "VALID", p for all sides, or for each axis p or (lo, hi).
+      padding: "SAME", "SAME_LOWER", "VALID", p for all sides, or for each axis p or (lo, hi).
 
     Raises:
       ValueError: the window does not fit x, or an option is out of range.
@@ -53,20 +53,19 @@ def max_pool(
     Array([[ 5.,  7.],
            [13., 15.]], dtype=float32)
     """
-    geometry = PoolGeometry.resolve(x.shape, window_shape, strides=strides, padding=padding)
-    if _tiles(geometry) and jnp.issubdtype(x.dtype, jnp.floating):
-        return _max_of_tiles(geometry, x)
-    comparisons = prod(axis.window**2 / axis.stride for axis in geometry.axes)
-    return _fold(_larger, x, geometry.axes, _lowest(x.dtype), at_once=comparisons <= MOST_AT_ONCE)
+    batch, images = _images(x, window_shape)
+    geometry = PoolGeometry.resolve(images.shape, window_shape, strides=strides, padding=padding)
+    y = _max(geometry, images)
+    return y.reshape(*batch, *y.shape[1:])
 
 
 def avg_pool(
-    x: Float[Array, "n *spatial c"],
+    x: Float[Array, "*batch_and_spatial c"],
     window_shape: Sequence[int],
     strides: int | Sequence[int] | None = None,
     padding: Padding = "VALID",
     count_include_pad: bool = True,
-) -> Float[Array, "n *output c"]:
+) -> Float[Array, "*batch_and_output c"]:
     """The mean of each window; its gradient is spread evenly.
 
         y[n, o, c] = (1 / |t|) Σ_t x[n, s·o + t − p, c]
@@ -75,19 +74,41 @@ def avg_pool(
     theirs.
 
     Args:
-      x: N, spatial axes, C.
+      x: any batch axes, as many spatial ones as the window has, C.
       window_shape: one size a spatial axis.
       strides: s, one number or one a spatial axis; None is 1, as in :func:`flax.linen.avg_pool`.
-      padding: "SAME", "VALID", p for all sides, or for each axis p or (lo, hi).
+      padding: "SAME", "SAME_LOWER", "VALID", p for all sides, or for each axis p or (lo, hi).
       count_include_pad: divide by the whole window's size; False counts the elements of x in it only.
 
     Raises:
       ValueError: the window does not fit x, or an option is out of range.
     """
-    geometry = PoolGeometry.resolve(x.shape, window_shape, strides=strides, padding=padding)
-    terms = x.astype(accumulator(x.dtype))
+    batch, images = _images(x, window_shape)
+    geometry = PoolGeometry.resolve(images.shape, window_shape, strides=strides, padding=padding)
+    terms = images.astype(accumulator(x.dtype))
     mean = _total(geometry, terms) / _count(geometry, terms.dtype, count_include_pad)
+    mean = mean.reshape(*batch, *mean.shape[1:])
     return mean.astype(x.dtype) if jnp.issubdtype(x.dtype, jnp.floating) else mean
+
+
+def _images(x: Array, window_shape: Sequence[int]) -> tuple[tuple[int, ...], Float[Array, "n *spatial c"]]:
+    """The batch axes, and x with one in their place."""
+    rank = len(tuple(window_shape))
+    if x.ndim <= rank:
+        raise ValueError(
+            f"pooling with a window of {rank} axes needs x of at least {rank + 1} axes "
+            f"({rank} spatial, C): x.shape={x.shape}, window_shape={tuple(window_shape)}"
+        )
+    batch, image = x.shape[: -rank - 1], x.shape[-rank - 1 :]
+    return batch, x if len(batch) == 1 else x.reshape(prod(batch), *image)
+
+
+def _max(geometry: PoolGeometry, x: Float[Array, "n *spatial c"]) -> Float[Array, "n *output c"]:
+    """The largest of each window, by the quickest way."""
+    if _tiles(geometry) and jnp.issubdtype(x.dtype, jnp.floating):
+        return _max_of_tiles(geometry, x)
+    comparisons = prod(axis.window**2 / axis.stride for axis in geometry.axes)
+    return _fold(_larger, x, geometry.axes, _lowest(x.dtype), at_once=comparisons <= MOST_AT_ONCE)
 
 
 def _total(geometry: PoolGeometry, x: Array) -> Array:

@@ -51,6 +51,10 @@ def test_same_gives_the_size_over_the_stride_rounded_up(size, window, stride, di
     ((lo, hi),) = geometry.padding
     assert geometry.output_shape[1] == -(-size // stride)
     assert hi - lo in (0, 1)
+    lower = ConvGeometry.resolve(
+        (1, size, 1), (window, 1, 1), strides=stride, kernel_dilation=dilation, padding="SAME_LOWER"
+    )
+    assert lower.padding == ((hi, lo),)
 
 
 def test_every_form_of_an_argument_is_the_same_geometry():
@@ -82,7 +86,7 @@ X, KERNEL = (2, 8, 8, 3), (3, 3, 3, 16)
         (X, KERNEL, {"strides": (1, 2, 3)}, r"strides must be one integer or 2.*\(1, 2, 3\)"),
         (X, KERNEL, {"strides": True}, "strides must be a positive integer, found True"),
         (X, KERNEL, {"kernel_dilation": (1, -1)}, "kernel_dilation must be a positive integer, found -1"),
-        (X, KERNEL, {"padding": "FULL"}, 'padding must be "SAME", "VALID".*FULL'),
+        (X, KERNEL, {"padding": "FULL"}, 'padding must be "SAME", "SAME_LOWER", "VALID".*FULL'),
         (X, KERNEL, {"padding": (1, 2, 3)}, "padding must have an entry for each of the 2 spatial axes"),
         (X, KERNEL, {"padding": ((1, 2, 3), 1)}, r"padding of an axis must be an integer or \(lo, hi\)"),
         (X, KERNEL, {"padding": (0.5, 1)}, r"padding of an axis must be an integer or \(lo, hi\), found 0.5"),

@@ -240,6 +240,23 @@ def test_the_gradient_of_tiles_puts_no_zeros_between_elements():
     assert zeros in jax.jit(jax.grad(lambda x: max_pool(x, (3, 3), 2).sum())).lower(x).as_text()
 
 
+@pytest.mark.parametrize(("mine", "flaxs"), [(max_pool, nn.max_pool), (avg_pool, nn.avg_pool)])
+@pytest.mark.parametrize("batch", [(), (1,), (2, 3), (2, 1, 2), (2, 0)])
+@pytest.mark.parametrize(("window", "strides"), [((2, 2), (2, 2)), ((3, 3), (2, 1)), ((2,), None)])
+def test_there_may_be_any_batch_axes(mine, flaxs, batch, window, strides):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(*batch, *(6 for _ in window), 3)))
+    with jax.numpy_dtype_promotion("standard"):  # Flax divides a float by an integer
+        for padding in ("VALID", "SAME", "SAME_LOWER"):
+            assert_close(mine(x, window, strides, padding), flaxs(x, window, strides, padding))
+    assert mine(x, window, strides, 1).shape[: len(batch)] == batch
+
+
+@pytest.mark.parametrize("pool", [max_pool, avg_pool])
+def test_without_channels_it_is_refused(pool):
+    with pytest.raises(ValueError, match=r"window of 2 axes needs x of at least 3 axes .*x.shape=\(8, 3\)"):
+        pool(jnp.ones((8, 3)), (2, 2))
+
+
 @pytest.mark.parametrize("pool", [max_pool, avg_pool])
 def test_a_window_that_does_not_fit_is_refused(pool):
     with pytest.raises(ValueError, match="window spans 5 elements, the padded input has 4"):
