@@ -67,7 +67,7 @@ def jit(f: Callable, **options: Any) -> jax.stages.Wrapped:
       options: ``jax.jit``'s own arguments. Of its ``compiler_options``, those given go before the measured ones.
 
     Returns:
-      What ``jax.jit`` returns: a function with ``lower``, ``trace`` and ``eval_shape``.
+      What ``jax.jit`` returns: a function with ``lower``, ``trace``, ``eval_shape`` and ``clear_cache``.
     """
     return _Jitted(f, options)
 
@@ -79,10 +79,10 @@ class _Jitted(jax.stages.Wrapped):
         functools.update_wrapper(self, f)
         self._given = dict(options.pop("compiler_options", None) or {})
         self._f, self._options = f, options
-        self._inner = jax.jit(f, **options)
+        self._inner: Any = jax.jit(f, **options)  # jax.stages.Wrapped has no clear_cache; what jax.jit returns has
 
     @functools.cached_property
-    def _outermost(self):
+    def _outermost(self) -> Any:
         return jax.jit(self._f, compiler_options=compiler_options() | self._given, **self._options)
 
     def __get__(self, instance: Any, owner: type | None = None):
@@ -101,3 +101,8 @@ class _Jitted(jax.stages.Wrapped):
 
     def eval_shape(self, *args, **kwargs):
         return self._inner.eval_shape(*args, **kwargs)
+
+    def clear_cache(self) -> None:
+        self._inner.clear_cache()
+        if "_outermost" in vars(self):
+            self._outermost.clear_cache()

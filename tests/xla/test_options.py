@@ -127,6 +127,22 @@ def test_inside_other_transformations_it_is_jit(transform):
     np.testing.assert_array_equal(transform(xla.jit(scaled))(x), transform(jax.jit(scaled))(x))
 
 
+def test_what_was_traced_can_be_forgotten():
+    calls = []
+
+    @xla.jit
+    def f(x):
+        calls.append(x)
+        return 2 * x
+
+    f.clear_cache()  # asks nothing of the device
+    for times in (1, 2):
+        assert f(1.0) == f(2.0) / 2 == 2.0
+        assert jax.jit(lambda x: f(x))(1.0) == 2.0
+        assert len(calls) == times
+        f.clear_cache()
+
+
 def test_jits_arguments_and_methods_are_kept():
     f = xla.jit(scaled, static_argnames="factor", donate_argnums=0)
     x = jnp.ones(4)
