@@ -14,6 +14,7 @@ from jaxcnn.ops import choose, tuned
 from jaxcnn.ops.algorithms import IMPLEMENTATIONS
 from jaxcnn.ops.bilinear import bind
 from jaxcnn.ops.precision import accumulator
+from jaxcnn.ops.rule import rule_of_thumb
 from jaxcnn.tuning.find import PRIMITIVES, Convolution, find_convolutions
 
 GAIN = 0.05
@@ -118,7 +119,7 @@ def _measured(convolution: Convolution, arrays: list[jax.Array], platform: str, 
     left_out = _wrong(convolution, programs, arrays)
     cases = {name: (program, tuple(arrays)) for name, program in programs.items() if name not in left_out}
     timings = measure_alternately(cases, rounds=rounds)
-    rule = choose.rule_of_thumb(*convolution, precision=None, platform=platform)
+    rule = rule_of_thumb(*convolution, precision=None, platform=platform)
     seconds = {name: timing.median for name, timing in timings.items()}
     return Tuned(convolution, timings, left_out, rule, _choice(convolution, seconds, rule, platform))
 

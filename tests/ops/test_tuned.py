@@ -13,6 +13,7 @@ from jax import numpy as jnp
 
 from jaxcnn.ops import choose, conv2d, tuned
 from jaxcnn.ops.geometry import ConvGeometry
+from jaxcnn.ops.rule import rule_of_thumb
 
 X, KERNEL = (2, 8, 8, 4), (3, 3, 4, 4)
 GEOMETRY = ConvGeometry.resolve(X, KERNEL)
@@ -152,7 +153,7 @@ def test_winograd_is_chosen_where_it_is_exact_enough_only(cpu):
         tuned.write(cpu, entry("winograd", dtype=jnp.dtype(dtype).name))
     narrow, highest = ("bfloat16", None), ("float32", lax.Precision.HIGHEST)
     for dtype, precision in (narrow, highest):
-        without = choose.rule_of_thumb("convolve", GEOMETRY, jnp.dtype(dtype), precision, "cpu")
+        without = rule_of_thumb("convolve", GEOMETRY, jnp.dtype(dtype), precision, "cpu")
         assert choose.algorithm("convolve", GEOMETRY, jnp.dtype(dtype), precision, "cpu") == without != "winograd"
     assert choose.algorithm("convolve", GEOMETRY, jnp.dtype("float32"), None, "cpu") == "winograd"
 
